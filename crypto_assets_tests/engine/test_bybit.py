@@ -34,7 +34,7 @@ class BybitBench(Workbench):
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[SandboxServer]:
-    symbols = {"spot": ["BTCUSDT"], "linear": ["BTCUSDT"]}
+    symbols = {"spot": ["BTCUSDT"], "linear": ["BTCUSDT"], "inverse": ["BTCUSD_PERP"]}
     with SandboxServer(SyntheticArchive(symbols, FIRST, LAST, trades_per_day=1_440, now=NOW)) as server:
         yield server
 
@@ -54,7 +54,7 @@ Open = Callable[..., BybitBench]
 @pytest.fixture
 def bench(sandbox: SandboxServer, postgres_url: str, tmp_path: Path) -> Open:
     def opened(market_type: str, *datasets: str, **more: Any) -> BybitBench:
-        symbol = "BTC/USDT" if market_type == "spot" else LINEAR
+        symbol = {"spot": "BTC/USDT", "linear": LINEAR, "inverse": "BTC/USD:BTC"}[market_type]
         one = {**entry(market_type, datasets, [symbol], FIRST, rest=True), "exchange": "bybit", **more}
         made = BybitBench(sandbox, postgres_url, tmp_path / "lake", one)
         made.urls, made.now = sandbox.urls("bybit"), lambda: NOW
@@ -99,7 +99,9 @@ def linear_key(day: date) -> str:
 
 
 @pytest.mark.parametrize("listing", ["listing_url", "archive_url"])
-@pytest.mark.parametrize(("market_type", "symbol"), [("linear", LINEAR), ("spot", "BTC/USDT")])
+@pytest.mark.parametrize(
+    ("market_type", "symbol"), [("linear", LINEAR), ("spot", "BTC/USDT"), ("inverse", "BTC/USD:BTC")]
+)
 def test_trades_come_from_files_that_the_bucket_or_the_web_host_lists(bench, sandbox, listing, market_type, symbol):
     made = bench(market_type, "trades")
     made.urls = {**made.urls, "listing_url": made.urls[listing]}
@@ -107,7 +109,9 @@ def test_trades_come_from_files_that_the_bucket_or_the_web_host_lists(bench, san
     assert outcome.state.value == "available", outcome.reason
     rows = stored(made, market_type, "trades", symbol, DAY)
     world = sandbox.app.state.source
-    true = world.market.trades(world.listed[market_type, "BTCUSDT"][0], DAY)
+    true = world.market.trades(
+        world.listed[market_type, "BTCUSD_PERP" if market_type == "inverse" else "BTCUSDT"][0], DAY
+    )
     digits = 1_000 if market_type == "spot" else 100
     assert rows["trade_time"].cast(pa.int64()).to_pylist() == (true.time // digits * digits).tolist()
     assert rows["trade_id"].null_count == len(true)
@@ -175,3 +179,14 @@ def test_the_newest_trades_do_not_reach_to_the_midnight_of_a_busy_day(bench):
     outcome = made.collect(LAST, LAST).of(LAST, "trades", "BTC/USDT")
     assert outcome.state.value in ("pending", "missing")
     assert "found the newest 60 only" in outcome.reason
+
+
+@pytest.mark.parametrize("listing", ["listing_url", "archive_url"])
+def test_a_symbol_without_a_folder_is_told_alone(bench, listing):
+    made = bench("linear", "trades", symbols=[LINEAR, "NOPE/USDT:USDT"], rest=False)
+    made.urls = {**made.urls, "listing_url": made.urls[listing]}
+    result = made.collect(DAY, DAY)
+    assert result.of(DAY, "trades", LINEAR, "linear").state.value == "available"
+    nothing = result.of(DAY, "trades", "NOPE/USDT:USDT", "linear")
+    assert nothing.state.value == "missing"
+    assert "NOPEUSDT" in nothing.reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP
 from typing import Any
 
 import httpx
@@ -28,7 +29,11 @@ DATED = "BTCUSDT-28JUN24"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[SandboxServer]:
-    symbols = {"spot": ["BTCUSDT"], "linear": ["BTCUSDT", "BTCUSDT_240628"]}
+    symbols = {
+        "spot": ["BTCUSDT"],
+        "linear": ["BTCUSDT", "BTCUSDT_240628"],
+        "inverse": ["BTCUSD_PERP", "BTCUSD_240628"],
+    }
     with SandboxServer(SyntheticArchive(symbols, FIRST, LAST, trades_per_day=1500, now=NOW)) as running:
         yield running
 
@@ -84,7 +89,10 @@ def test_the_bucket_and_the_web_host_list_the_same_files(client, urls, url, mark
 def test_both_list_the_names_of_all_symbols(client, urls, url):
     assert listed(client, urls[url], Wanted("trading/", children=True)) == (
         [],
-        [f"trading/{DATED}/", "trading/BTCUSDT/"],
+        [
+            *("trading/BTCUSD/", "trading/BTCUSDM24/"),
+            *(f"trading/{DATED}/", "trading/BTCUSDT/"),
+        ],
     )
 
 
@@ -211,7 +219,11 @@ def test_the_clock_and_questions_are_answered(client, urls):
 
 
 def test_instruments_are_read(client, urls):
-    for market, expected in (("spot", ["BTC/USDT"]), ("linear", ["BTC/USDT:USDT", "BTC/USDT:USDT-240628"])):
+    for market, expected in (
+        ("spot", ["BTC/USDT"]),
+        ("linear", ["BTC/USDT:USDT", "BTC/USDT:USDT-240628"]),
+        ("inverse", ["BTC/USD:BTC", "BTC/USD:BTC-240628"]),
+    ):
         query = BybitInstruments(market)
         answer = ask(client, urls, query.call())
         assert [one.symbol for one in query.read(answer)] == expected
@@ -248,3 +260,23 @@ def test_too_many_requests_are_a_ban_with_403(server, client, urls):
     statuses = [client.get(url).status_code for _ in range(602)]
     assert statuses == [200] * 600 + [403] * 2
     assert client.get(f"{urls['archive_url']}/trading/").status_code == 200
+
+
+def test_inverse_contracts_are_usd_in_files_and_bars_and_base_is_computed(server, client, urls):
+    day, world = date(2024, 1, 3), server.app.state.source
+    item = world.listed["inverse", "BTCUSD_PERP"][0]
+    files = BybitFiles(series_of("inverse"), "daily")
+    (key,) = files.keys("BTCUSD", day)
+    table = files.parse("BTC/USD:BTC", key, client.get(f"{urls['archive_url']}/{key}").content)
+    true = trades_of(server, "inverse", day, "BTCUSD_PERP")
+    assert [int(usd) for usd in table["quote_amount"].to_pylist()] == (true.amount * item.contract_size).tolist()
+    rounded = [
+        int((base * 10**item.quote_decimals).to_integral_value(ROUND_HALF_UP)) for base in table["amount"].to_pylist()
+    ]
+    assert rounded == true.quote_amount.tolist()
+    (page,) = walked(client, urls, BybitRest(series_of("inverse", "ohlcv_1d")), "BTC/USD:BTC", day)
+    bar = world.market.bars(item, "1d", day)
+    assert page.rows["quote_volume"].to_pylist() == [int(bar.volume[0]) * item.contract_size]
+    assert [
+        int(base * 10**item.quote_decimals) for base in page.rows["volume"].to_pylist()
+    ] == bar.quote_volume.tolist()

@@ -5,7 +5,8 @@
     /bybit/archive/<key>             a file; its ETag is its MD5, there is no checksum
     /bybit/rest/v5/market/…          kline, recent-trade, funding/history, instruments-info, time
 
-Spot and linear. Times of linear files are seconds with four digits after the point, notionals floats as Python prints them.
+Times of contracts' files are seconds with four digits after the point, notionals floats as Python prints them. Sizes of
+inverse contracts are USD, and their notionals stand the other way round: size, then size / price.
 """
 
 from __future__ import annotations
@@ -25,20 +26,21 @@ from starlette.responses import JSONResponse, Response
 from crypto_assets.sandbox.allowances import Allowance
 from crypto_assets.sandbox.damage import Table
 from crypto_assets.sandbox.dialects import Dialect, Endpoint
-from crypto_assets.sandbox.dialects.bybit.rows import bars_down, funding_down, number, trades_down
+from crypto_assets.sandbox.dialects.bybit.rows import bars_down, funding_down, number, size_of, trades_down
 from crypto_assets.sandbox.faults import Kind
 from crypto_assets.sandbox.market import Instrument, days_between, instant
 from crypto_assets.sandbox.published import PublishedFile, PublishedFiles, gzip_member
 from crypto_assets.sandbox.s3_listing import Objects
-from crypto_assets.sandbox.world import World, expiry
+from crypto_assets.sandbox.world import World, assets, expiry
 
-MARKETS = ("spot", "linear")
+MARKETS = ("spot", "linear", "inverse")
 CONTRACTS = "timestamp,symbol,side,size,price,tickDirection,trdMatchID,grossValue,homeNotional,foreignNotional,RPI"
 SPOT = "id,timestamp,price,volume,side,rpi"
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _OTHER_AMOUNTS = ("wrong-bytes", "republished", "republished-stale-checksum", "conflicting-rows")
-_MOST_RECENT = {"spot": 60, "linear": 1000}
+_MOST_RECENT = {"spot": 60, "linear": 1000, "inverse": 1000}
+_LETTERS = "FGHJKMNQUVXZ"
 
 
 class Refused(Exception):
@@ -131,10 +133,10 @@ class Bybit(Dialect):
         trades = self.world.market.trades(item, day)
         lines = []
         for place, (us, price, amount, side) in enumerate(_cells(item, trades)):
-            quote = float(price) * float(amount)
+            other = float(amount) / float(price) if item.market == "inverse" else float(amount) * float(price)
             time = f"{us // 1_000_000}.{us % 1_000_000 // 100:04}"
             uid = uuid(name, trades.first_id + place)
-            numbers = f"{quote * 1e8!r},{float(amount)!r},{quote!r}"
+            numbers = f"{other * 1e8!r},{float(amount)!r},{other!r}"
             lines.append(f"{time},{name},{side.title()},{amount},{price},ZeroPlusTick,{uid},{numbers},0\n".encode())
         return gzip_member(lines, CONTRACTS) if lines else None
 
@@ -238,12 +240,12 @@ class Bybit(Dialect):
     def _instrument(self, category: str, name: str) -> dict[str, Any]:
         item, first, _ = self.names[category, name]
         ended = self.world.time >= self.world.listed_until(category, item.symbol)
-        quote = next(quote for quote in ("USDT", "USDC", "BTC", "EUR") if name.partition("-")[0].endswith(quote))
-        tick, lot = number(1, item.price_decimals), number(1, item.amount_decimals)
+        base, quote = assets(item.symbol)
+        tick, lot = number(1, item.price_decimals), "1" if category == "inverse" else number(1, item.amount_decimals)
         common = {
             "symbol": name,
             "status": "Closed" if ended else "Trading",
-            "baseCoin": name.partition("-")[0].removesuffix(quote),
+            "baseCoin": base,
             "quoteCoin": quote,
             "priceFilter": {"tickSize": tick},
         }
@@ -252,8 +254,8 @@ class Bybit(Dialect):
         ends = expiry(item.symbol)
         return {
             **common,
-            "contractType": "LinearFutures" if ends else "LinearPerpetual",
-            "settleCoin": quote,
+            "contractType": f"{category.title()}{'Futures' if ends else 'Perpetual'}",
+            "settleCoin": base if category == "inverse" else quote,
             "launchTime": _milliseconds(instant(first, 0)),
             "deliveryTime": _milliseconds(ends) if ends else "0",
             "lotSizeFilter": {"qtyStep": lot},
@@ -262,9 +264,11 @@ class Bybit(Dialect):
 
 
 def bybit_name(symbol: str) -> str:
-    """Return Bybit's name of a symbol of the world: BTCUSDT_240628 is `BTCUSDT-28JUN24`."""
+    """Return Bybit's name of a symbol of the world: BTCUSDT_240628 is `BTCUSDT-28JUN24`, BTCUSD_240628 `BTCUSDM24`."""
     pair, _, _ = symbol.partition("_")
     ends = expiry(symbol)
+    if ends is not None and pair.endswith("USD"):
+        return f"{pair}{_LETTERS[ends.month - 1]}{ends:%y}"
     return pair if ends is None else f"{pair}-{ends.day}{_MONTHS[ends.month - 1]}{ends:%y}"
 
 
@@ -279,7 +283,7 @@ def _cells(item: Instrument, trades: Any) -> Iterator[tuple[int, str, str, str]]
     for us, price, amount, sold in zip(
         trades.time.tolist(), trades.price.tolist(), trades.amount.tolist(), trades.is_buyer_maker.tolist(), strict=True
     ):
-        yield us, number(price, item.price_decimals), number(amount, item.amount_decimals), "sell" if sold else "buy"
+        yield us, number(price, item.price_decimals), size_of(item, amount), "sell" if sold else "buy"
 
 
 def _limit(query: Mapping[str, str], usual: int, most: int) -> int:

@@ -41,6 +41,11 @@ def number(value: int, decimals: int) -> str:
     return f"{whole}.{fraction:0{decimals}}" if decimals else str(whole)
 
 
+def size_of(item: Instrument, amount: int) -> str:
+    """Return an amount as Bybit writes it: contracts of the world as USD, for its own contracts are 1 USD each."""
+    return str(amount * item.contract_size) if item.contract_size else number(amount, item.amount_decimals)
+
+
 def bars_down(
     market: Market, item: Instrument, span: Span, now_us: int, query: Mapping[str, str], limit: int
 ) -> list[list[str]] | None:
@@ -63,7 +68,7 @@ def bars_down(
 
 def _bar(item: Instrument, bars: Bars, place: int) -> list[str]:
     prices = (number(int(each[place]), item.price_decimals) for each in (bars.open, bars.high, bars.low, bars.close))
-    volume = number(int(bars.volume[place]), item.amount_decimals)
+    volume = size_of(item, int(bars.volume[place]))
     turnover = number(int(bars.quote_volume[place]), item.quote_decimals)
     return [str(bars.open_time[place] // 1000), *prices, volume, turnover]
 
@@ -101,7 +106,7 @@ def trades_down(
         trades = _until(market.trades(item, day), now_us)
         for place in reversed(range(max(0, len(trades) - (limit - len(rows))), len(trades))):
             price = number(int(trades.price[place]), item.price_decimals)
-            amount = number(int(trades.amount[place]), item.amount_decimals)
+            amount = size_of(item, int(trades.amount[place]))
             side = "sell" if trades.is_buyer_maker[place] else "buy"
             rows.append((trades.first_id + place, int(trades.time[place]), price, amount, side))
         if len(rows) >= limit:
