@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any
 
@@ -52,8 +51,3 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
     """Return the rows of a table with times in microseconds."""
     times = table.column("trade_time").cast(pa.int64()).to_pylist()
     return [{**row, "trade_time": time} for row, time in zip(table.to_pylist(), times, strict=True)]
-
-
-def known(rows: Sequence[dict[str, Any]], table: pa.Table) -> list[dict[str, Any]]:
-    """Return the rows with the columns of a table."""
-    return [{name: row[name] for name in table.column_names} for row in rows]

@@ -172,9 +172,8 @@ def test_trades_that_reach_behind_midnight_prove_the_day_so_far():
     assert pages[0].until == now
     found = pages[0].rows
     assert found["amount"].to_pylist() == [1, 3, 1]
-    if "trade_uid" in found.column_names:
-        assert found["trade_uid"].to_pylist() == ["a", "b", "c"]
-        assert found["trade_place"].to_pylist() == [0, 1, 0]
+    assert found["trade_uid"].to_pylist() == ["a", "b", "c"]
+    assert found["trade_place"].to_pylist() == [0, 1, 0]
 
 
 def test_the_oldest_instant_of_a_page_may_be_cut_and_is_not_taken():

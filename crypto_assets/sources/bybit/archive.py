@@ -11,7 +11,7 @@ Known defects: eight files of 2022-12-12 are gzip files of nothing (44 bytes); `
 files named `…_v2` of 2021-07-26; a folder of a renamed symbol, `DATAOLD01USDT`. Keys that are not named like their folder
 are refused.
 The hour of publication is documented nowhere: the next day, in what others saw.
-Sources: devvir/tradebot docs/venues/BYBIT.md (measured in 2026), and downloaders that list the same paths.
+Sources: the notes on Bybit of github.com/devvir/tradebot (measured in 2026), and downloaders that list the same paths.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ Spot: `id,timestamp,price,volume,side` until 2025-03-12, with `rpi` since 2025-0
 
 Old files may have the newest row first; nobody documents the order. The times decide it: a file whose times only fall is
 turned round, any other keeps its order.
-Sources: rows of real files; devvir/tradebot docs/venues/BYBIT.md for the trees and the defects.
+Sources: rows of real files; the notes on Bybit of github.com/devvir/tradebot for the trees and the defects.
 """
 
 from __future__ import annotations
