@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
@@ -50,7 +52,7 @@ Open = Callable[..., OkxBench]
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[SandboxServer]:
-    symbols = {"spot": ["BTCUSDT"], "linear": ["BTCUSDT", "ETHUSDT"]}
+    symbols = {"spot": ["BTCUSDT"], "linear": ["BTCUSDT", "ETHUSDT"], "inverse": ["BTCUSD_PERP"]}
     with SandboxServer(World(symbols, date(2024, 1, 1), date(2024, 1, 31), trades_per_day=1_440, now=NOW)) as server:
         yield server
 
@@ -181,3 +183,53 @@ def test_a_file_in_another_folder_is_found_where_the_index_says(bench: Open, ser
     found = as_trades(okx.rows(Series.named("okx", "spot", "trades"), BTC, FIRST))
     assert found == of_world(served, "spot", "BTCUSDT", FIRST)
     assert okx.asked("/v2/") == [f"/okx/archive/{moved}"]
+
+
+def test_inverse_contracts_are_dollars_and_their_amounts_base(bench: Open, served: SandboxServer) -> None:
+    okx = bench("inverse", ["trades", "ohlcv_1m"], ["BTC/USD:BTC"])
+    result = okx.collect(FIRST, FIRST)
+    for name in ("trades", "ohlcv_1m"):
+        assert result.of(FIRST, name, "BTC/USD:BTC", "inverse").state is State.AVAILABLE
+    world = served.app.state.source
+    item, _, _ = world.listed["inverse", "BTCUSD_PERP"]
+    trades, bars = world.market.trades(item, FIRST), world.market.bars(item, "1m", FIRST)
+    rows = okx.rows(Series.named("okx", "inverse", "trades"), "BTC/USD:BTC", FIRST)
+    dollars = [100 * int(contracts) for contracts in trades.amount]
+    prices = [Decimal(int(ticks)).scaleb(-item.price_decimals) for ticks in trades.price]
+    assert [row["quote_amount"] for row in rows] == dollars
+    assert [row["amount"] for row in rows] == [
+        (worth / price).quantize(Decimal("1e-18")) for worth, price in zip(map(Decimal, dollars), prices, strict=True)
+    ]
+    minutes = okx.rows(Series.named("okx", "inverse", "ohlcv_1m"), "BTC/USD:BTC", FIRST)
+    assert [row["quote_volume"] for row in minutes] == [100 * int(contracts) for contracts in bars.volume]
+    assert [row["volume"] for row in minutes] == [Decimal(int(base)).scaleb(-8) for base in bars.quote_volume]
+
+
+def test_old_headers_and_new_columns_are_read_alike(postgres_url: str, tmp_path: Path) -> None:
+    old, new = (date(2021, 12, 30), date(2022, 1, 3)), (date(2026, 8, 30), date(2026, 9, 4))
+    now = datetime(2026, 9, 20, tzinfo=UTC)
+    with SandboxServer(World({"spot": {"BTCUSDT": old, "ETHUSDT": new}}, trades_per_day=100, now=now)) as server:
+        entry = {
+            "exchange": "okx",
+            "market_type": "spot",
+            "datasets": ["trades"],
+            "start": date(2021, 9, 1),
+            "rest": False,
+        }
+        archive = server.app.state.dialects["okx"].archive
+        headers = set()
+        for symbol, name, first in ((BTC, "BTCUSDT", date(2021, 12, 31)), ("ETH/USDT", "ETHUSDT", date(2026, 8, 31))):
+            okx = OkxBench(server, postgres_url, tmp_path / "lake", {**entry, "symbols": [symbol]})
+            okx.now = lambda: now
+            for day in (first, first + timedelta(days=1)):
+                result = okx.collect(day, day)
+                assert result.of(day, "trades", symbol).state is State.AVAILABLE, result.of(
+                    day, "trades", symbol
+                ).reason
+                found = as_trades(okx.rows(Series.named("okx", "spot", "trades"), symbol, day))
+                assert found == of_world(server, "spot", name, day)
+                key = f"{ROOT.removeprefix('/okx/archive/')}/trades/daily/{day:%Y%m%d}/{name[:3]}-USDT-trades-{day}.zip"
+                with ZipFile(BytesIO(archive.read(key))) as file:
+                    headers.add(file.read(file.namelist()[0]).split(b"\n")[0])
+    assert {header.count(b",") + 1 for header in headers} == {5, 6, 7}
+    assert {max(header) > 127 for header in headers} == {True, False}

@@ -5,7 +5,8 @@
 /okx/rest/api/v5/{market,public}/…                time, instruments, history-candles, history-trades, funding-rate-history
 
 Trades have seven columns from `SEVEN_COLUMNS_SINCE` on, and an old header in two languages (GBK) before `ONE_LANGUAGE_SINCE`.
-Swaps count contracts of 0.01 in base. A ban is 403; an unknown instrument is code 51001, too many calls 50011 with 429.
+Contracts are 0.01 in base, inverse ones 100 or 10 dollars. A ban is 403; an unknown instrument is code 51001, too many calls
+50011 with 429.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ Row = tuple[int, str, str, str, int]
 
 
 class Okx(Dialect):
-    """OKX's archive (static.okx.com) and API (www.okx.com): spot and perpetual contracts margined in the quote."""
+    """OKX's archive (static.okx.com) and API (www.okx.com): spot and contracts."""
 
     name = "okx"
     limits: ClassVar[Mapping[str, Allowance]] = LIMITS
@@ -76,7 +77,7 @@ class Okx(Dialect):
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self.items = {name_of(*where): found for where, found in world.listed.items() if where[0] != "inverse"}
+        self.items = {name_of(*where): found for where, found in world.listed.items()}
         self.archive = PublishedFiles(world, self.name, self._files)
 
     def classify(self, path: str, query: str) -> tuple[Kind, str]:
@@ -96,7 +97,7 @@ class Okx(Dialect):
         swap_days: set[date] = set()
         for name, (item, first, last) in self.items.items():
             days = list(days_between(first, last + timedelta(days=1)))
-            swap_days |= set(days) if item.market == "linear" else set()
+            swap_days |= set(days) if item.market != "spot" else set()
             for day in days:
                 for word, build in (("trades", self._trades_file), ("candlesticks", self._bars_file)):
                     key = f"{_ROOT}/{word}/daily/{day:%Y%m%d}/{name}-{word}-{day}.zip"
@@ -159,7 +160,10 @@ class Okx(Dialect):
                 break
             prices = [_price(item, int(column[place])) for column in (bars.open, bars.high, bars.low, bars.close)]
             base, quote = int(bars.volume[place]), _fixed(int(bars.quote_volume[place]), item.quote_decimals)
-            inside = quote if item.market == "spot" else _fixed(base, item.amount_decimals)
+            if item.market == "inverse":  # the market counts contracts, and has the base volume where others have quote
+                inside, quote = quote, str(base * item.contract_size)
+            else:
+                inside = quote if item.market == "spot" else _fixed(base, item.amount_decimals)
             closed = "1" if int(bars.end_time[place]) <= now else "0"
             rows.append([str(opens // 1000), *prices, _size(item, base), inside, quote, closed])
         return rows
@@ -245,6 +249,13 @@ class Okx(Dialect):
                 continue
             base, quote = assets(item.symbol)
             contract = {"ctVal": "0.01", "ctMult": "1", "ctType": "linear", "ctValCcy": base, "settleCcy": quote}
+            if item.market == "inverse":
+                contract |= {
+                    "ctVal": str(item.contract_size),
+                    "ctType": "inverse",
+                    "ctValCcy": quote,
+                    "settleCcy": base,
+                }
             nothing = dict.fromkeys(contract, "")
             found.append(
                 {
@@ -367,7 +378,9 @@ def _price(item: Instrument, ticks: int) -> str:
 
 def _size(item: Instrument, lots: int) -> str:
     """Return an amount in base on spot (small ones with an exponent, as OKX writes them), else in contracts."""
-    if item.market != "spot":
+    if item.market == "inverse":
+        return _fixed(lots, item.amount_decimals)
+    if item.market == "linear":
         return _fixed(lots * CONTRACT, item.amount_decimals)
     text = _fixed(lots, item.amount_decimals)
     return repr(float(text)) if 0 < float(text) < 1e-4 else text
