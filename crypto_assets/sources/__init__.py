@@ -61,6 +61,8 @@ class Source(Protocol):
     """Limits by budget, for one of our addresses; `archive` and `listing` are two budgets. None: unlimited."""
     bans: frozenset[int]
     """HTTP statuses of its API that mean a ban."""
+    archive_bans: frozenset[int]
+    """HTTP statuses of its archive that mean a ban; else a 403 refuses one file."""
     withheld: frozenset[int]
     """HTTP statuses of its archive that mean "no such file", besides 404."""
 

@@ -109,7 +109,7 @@ def decide(
 
     Args:
         exchange: some exchanges give a status their own meaning.
-        rest: whether it is the exchange's API; there a 403 can be a ban, while an archive refuses single files with it.
+        rest: whether it is the exchange's API; there a 403 can be a ban, while most archives refuse single files with it.
         retry_after_s: the wait that the answer asked for.
     """
     if isinstance(failure, int):
@@ -147,7 +147,7 @@ def _of_status(status: int, exchange: str, rest: bool, retry_after_s: float | No
     if not rest and status in _withheld(exchange):
         return Later()
     # 418 means a ban from any host: nobody else uses it.
-    if status == 418 or (rest and status in _bans(exchange)):
+    if status == 418 or status in (_bans(exchange) if rest else _archive_bans(exchange)):
         return WaitUntil(retry_after_s, ban=True)
     if status == 429:
         return WaitUntil(retry_after_s)
@@ -160,6 +160,11 @@ def _of_status(status: int, exchange: str, rest: bool, retry_after_s: float | No
 def _bans(exchange: str) -> frozenset[int]:
     """Return the statuses of an API that mean a ban: each exchange gives 403 its own meaning."""
     return sources.get(exchange).bans if exchange in sources.names() else frozenset()
+
+
+def _archive_bans(exchange: str) -> frozenset[int]:
+    """Return the statuses of an archive that mean a ban."""
+    return sources.get(exchange).archive_bans if exchange in sources.names() else frozenset()
 
 
 def _withheld(exchange: str) -> frozenset[int]:

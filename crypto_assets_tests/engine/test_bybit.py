@@ -190,3 +190,12 @@ def test_a_symbol_without_a_folder_is_told_alone(bench, listing):
     nothing = result.of(DAY, "trades", "NOPE/USDT:USDT", "linear")
     assert nothing.state.value == "missing"
     assert "NOPEUSDT" in nothing.reason
+
+
+def test_a_ban_of_the_archive_stops_the_downloads(bench, sandbox):
+    made = bench("linear", "trades", rest=False)
+    sandbox.app.state.faults.on("http-403", exchange="bybit", kinds=("object",))
+    result = made.collect(FIRST, FIRST + timedelta(days=8))
+    states = {result.of(FIRST + timedelta(days=place), "trades", LINEAR, "linear").state.value for place in range(9)}
+    assert "available" not in states
+    assert len(asked(sandbox, "object")) <= 4  # as many as are downloaded at once

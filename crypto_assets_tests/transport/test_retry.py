@@ -81,7 +81,7 @@ def test_a_wait_that_the_host_asks_for_is_kept_where_trying_again_can_help_and_n
         ("binance", True, 429, WaitUntil(None)),
         ("binance", True, 451, Permanent()),
         ("bybit", True, 403, WaitUntil(None, ban=True)),
-        ("bybit", False, 403, Later()),
+        ("bybit", False, 403, WaitUntil(None, ban=True)),  # its archive refuses addresses, not files
         ("okx", True, 403, WaitUntil(None, ban=True)),
         ("okx", True, 429, WaitUntil(None)),
         ("coinbase", True, 403, Later()),

@@ -50,6 +50,7 @@ class Binance:
     }
     # 403 is its firewall's limit, 418 the ban after too many 429 (rest-api.md, "HTTP Return Codes").
     bans = frozenset({403, 418})
+    archive_bans: frozenset[int] = frozenset()
     withheld: frozenset[int] = frozenset()
 
     def dataset_names(self, market_type: str) -> tuple[str, ...]:

@@ -45,6 +45,7 @@ class Bybit:
         "rest": (Limit(600, 5, "requests"),),
     }
     bans = frozenset({403})
+    archive_bans = frozenset({403})
     withheld: frozenset[int] = frozenset()
 
     def dataset_names(self, market_type: str) -> tuple[str, ...]:

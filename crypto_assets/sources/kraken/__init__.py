@@ -38,6 +38,7 @@ class Kraken:
     limits: Mapping[str, Sequence[Limit]] = {"public": (Limit(1, 1.2, "requests"),)}
     # Cloudflare, in front of Kraken, refuses an address with 403; Kraken's own refusals are inside a 200.
     bans = frozenset({403})
+    archive_bans: frozenset[int] = frozenset()
     withheld: frozenset[int] = frozenset()
 
     def dataset_names(self, market_type: str) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ class Okx:
         "public": (Limit(10, 2, "requests"),),
     }
     bans = frozenset({403})
+    archive_bans: frozenset[int] = frozenset()
     withheld: frozenset[int] = frozenset()
 
     def dataset_names(self, market_type: str) -> tuple[str, ...]:
