@@ -6,17 +6,17 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
-from crypto_assets import datasets, sources
-from crypto_assets.checks._grid import step_us
+from crypto_assets import sources
 from crypto_assets.config.collection import Collection
+from crypto_assets.engine.archive.by_name import probe
 from crypto_assets.engine.archive.download import withheld
 from crypto_assets.engine.archive.empty_days import why_empty
+from crypto_assets.engine.archive.files import shows_no_version
 from crypto_assets.engine.archive.finder import Finder
 from crypto_assets.engine.archive.holders import Asked, Files, Holder, Stored
 from crypto_assets.engine.archive.life_span import WHOLE, LifeSpan, edges_in
@@ -24,6 +24,7 @@ from crypto_assets.engine.archive.lifetime import LIFE, keep_what_was_said
 from crypto_assets.engine.archive.locate import Located, nothing_due
 from crypto_assets.engine.archive.read_files import RefusedFile, SharedFiles, read_files
 from crypto_assets.engine.archive.site import ArchiveSite
+from crypto_assets.engine.archive.split_days import split_days
 from crypto_assets.engine.day_outcomes import Day, Target, quarantine, refused
 from crypto_assets.engine.instruments import versions_of
 from crypto_assets.engine.publication.standing import may_stand
@@ -39,9 +40,7 @@ from crypto_assets.errors import (
 )
 from crypto_assets.ledger.instruments import KnownInstrument, valid_at
 from crypto_assets.model import (
-    SHOWN_ROWS,
     ArchiveObject,
-    Dataset,
     Instrument,
     Outcome,
     Partition,
@@ -51,7 +50,6 @@ from crypto_assets.model import (
     Track,
 )
 from crypto_assets.model.provenance import same_file
-from crypto_assets.rows.arrange import Arranged, arranged, row_text, shown
 from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, due
 from crypto_assets.rows.row_ends import fills
 from crypto_assets.transport.client import Client
@@ -133,6 +131,7 @@ class Acquirer:
 
     def _fetch_files(self, target: Target, holder: Files, known: Known) -> list[Day]:
         started = time.perf_counter()
+        holder = self._with_etags(target, holder, known)
         obj, days, period = holder.obj, holder.days, holder.period
         current = [self._from_lake(target, day, known.get(day), obj) for day in days]
         was = _edges_before(known, days, obj)
@@ -196,6 +195,23 @@ class Acquirer:
                 outcome = replace(outcome, reason=f"{outcome.reason}; {rule.because}")
             found.append(self._fallback(target, outcome, known.get(day)))
         return found
+
+    def _with_etags(self, target: Target, holder: Files, known: Known) -> Files:
+        """Return files with the etags that the host tells, if their listing shows no version and days of them are stored.
+
+        If it does not answer, the stored days stay as they are.
+        """
+        stored = any(record.source_key == holder.obj.key for record in map(known.get, holder.days) if record)
+        if not stored or not shows_no_version(holder.feed):
+            return holder
+        site = self._site(target.series)
+        try:
+            parts = [probe(site, holder.feed, one.key) or one for one in holder.objects]
+        except OF_THIS_PROCESS:
+            raise
+        except CryptoAssetsError:
+            return holder
+        return replace(holder, obj=ArchiveObject.joined(parts))
 
     def _site(self, series: Series) -> ArchiveSite:
         return ArchiveSite.of(self._client, self._collection, series)
@@ -353,87 +369,3 @@ def _with_edges(day: Day, span: LifeSpan) -> Day:
     if day.outcome is None:
         day.partition, day.evidence = span.cut(Partition(day.partition.symbol, day.partition.day))
     return day
-
-
-def split_days(
-    series: Series, rows: pa.Table, key: str, period: tuple[date, date], days: Sequence[date]
-) -> list[Arranged]:
-    """Return the rows of each wanted day of an object, in order. Each day is checked by its own rows.
-
-    A fault of one day does not affect the others. Rows of the day before or after the period are left to the files of those
-    days and reported on the nearest day: from an object of many days all of them, from a daily one only bars beside the grid
-    that reach over midnight. Other rows of another day stay in a daily object, so that its checks refuse them.
-
-    Raises:
-        InvalidRows: an object of many days with rows further outside its period.
-    """
-    dataset = datasets.get(series.table)
-    times = rows.column(dataset.time_column).cast(pa.int64()).to_numpy()
-    if period[0] == period[1]:
-        before, after = _over_midnight(series, times, period[0])
-        if not (len(before) or len(after)):
-            return [arranged(rows, dataset)]
-        inside = np.delete(np.arange(len(times)), np.concatenate([before, after]))
-        part = arranged(rows.take(pa.array(inside)), dataset)
-        return [_with_seam(part, rows, np.concatenate([before, after]))]
-    before, after = _outside(rows, times, key, period, dataset)
-    ascending = not (times[1:] < times[:-1]).any()
-    parts = []
-    for day in days:
-        partition = Partition("", day)
-        start, end = _us(partition.start), _us(partition.end)
-        if ascending:
-            begin, stop = np.searchsorted(times, [start, end])
-            mine = rows.slice(begin, stop - begin)
-        else:
-            mine = rows.take(pa.array(np.flatnonzero((times >= start) & (times < end))))
-        seam = np.concatenate([before if day == period[0] else before[:0], after if day == period[1] else after[:0]])
-        parts.append(_with_seam(arranged(mine, dataset), rows, seam))
-    return parts
-
-
-def _with_seam(part: Arranged, rows: pa.Table, seam: np.ndarray) -> Arranged:
-    """Return a day with a note on the rows of the file that were left to the days beside it."""
-    if not len(seam):
-        return part
-    return replace(
-        part,
-        arrangement=replace(part.arrangement, seam_rows=len(seam), seam_shown=shown(rows, seam[:SHOWN_ROWS])),
-    )
-
-
-def _over_midnight(series: Series, times: np.ndarray, day: date) -> tuple[np.ndarray, np.ndarray]:
-    """Return the places of bars beside the grid that open less than a bar's length before a day, or after it."""
-    none = np.arange(0)
-    if series.table != "ohlcv" or not len(times):
-        return none, none
-    start, end = _us(Partition("", day).start), _us(Partition("", day).end)
-    if times.min() >= start and times.max() < end:
-        return none, none
-    step = step_us(series)
-    beside = (times - start) % step != 0
-    return (
-        np.flatnonzero(beside & (times < start) & (times > start - step)),
-        np.flatnonzero(beside & (times >= end) & (times < end + step)),
-    )
-
-
-def _outside(
-    rows: pa.Table, times: np.ndarray, key: str, period: tuple[date, date], dataset: Dataset
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the places of rows of the day before a period and of the day after it; raises as `split_days`."""
-    first, last = _us(Partition("", period[0]).start), _us(Partition("", period[1]).end)
-    before, after = np.flatnonzero(times < first), np.flatnonzero(times >= last)
-    day = _us(Partition("", period[0]).end) - first
-    far = np.concatenate([before[times[before] < first - day], after[times[after] >= last + day]])
-    if len(far):
-        found = "1 row of another day" if len(far) == 1 else f"{len(far):,} rows of other days"
-        raise InvalidRows(
-            f"{key}: expected times inside {period[0]} … {period[1]}, found {found}; the first is "
-            f"row {far[0]}: {row_text(rows, dataset, int(far[0]))}"
-        )
-    return before, after
-
-
-def _us(instant: datetime) -> int:
-    return int(instant.timestamp()) * 1_000_000

@@ -18,10 +18,10 @@ from crypto_assets import datasets, sources
 from crypto_assets.checks import of_kind
 from crypto_assets.config.collection import Collection
 from crypto_assets.config.environment import settings
-from crypto_assets.engine.acquire import split_days
 from crypto_assets.engine.archive.download import download
 from crypto_assets.engine.archive.files import objects_of
 from crypto_assets.engine.archive.site import ArchiveSite
+from crypto_assets.engine.archive.split_days import split_days
 from crypto_assets.engine.publication.cross_series import WITH, WITH_SHA256, Pieces
 from crypto_assets.engine.rest.feed import RestFeed
 from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError

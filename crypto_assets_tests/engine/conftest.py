@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from crypto_assets.sandbox.archive import FolderArchive, SyntheticArchive
+from crypto_assets.model import ArchiveObject
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.sources.listings import ListedPage, ListRequest, Wanted
+from crypto_assets.sources.listings.s3 import S3Listing
 from crypto_assets_tests.conftest import postgres_url_with_tables as postgres_url
 from crypto_assets_tests.engine.world import World
 from crypto_assets_tests.odd_server import OddServer
@@ -67,3 +71,16 @@ Open = Callable[..., Workbench]
 def bench(sandbox: SandboxServer, postgres_url: str, tmp_path: Path) -> Open:
     """A function that opens a workbench for some entries."""
     return lambda *entries: Workbench(sandbox, postgres_url, tmp_path / "lake", *entries)
+
+
+@pytest.fixture
+def bare_listings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let listings show keys only, as an HTML index of links does."""
+    read = S3Listing.read
+
+    def bare(self: S3Listing, wanted: Wanted, asked: ListRequest, url: str, content: bytes) -> ListedPage:
+        page = read(self, wanted, asked, url, content)
+        return replace(page, objects=[ArchiveObject(obj.key, 0, "") for obj in page.objects])
+
+    monkeypatch.setattr(S3Listing, "read", bare)
+    monkeypatch.setattr(S3Listing, "proves", frozenset())

@@ -220,6 +220,22 @@ def test_a_republished_file_replaces_the_day_in_lake_and_warehouse(bench: Open) 
     assert {row for row in versions_of(work.url)["loads"] if row[3] != str(day)} == others
 
 
+def test_a_republished_file_is_found_although_its_listing_shows_neither_etag_nor_time(
+    bench: Open, bare_listings: None
+) -> None:
+    work = bench(ONE)
+    work.collect(FIRST, LAST)
+    work.sandbox.forget_requests()
+    assert [work.collect(FIRST, LAST).of(day).unchanged for day in DAYS] == [True] * 3
+    assert not [path for verb, path in work.sandbox.requests() if verb == "GET" and path.endswith(".zip")]
+    of = work.key(BARS, BTC, DAYS[1])
+    text = changed_price(work.bytes_at(of))
+    work.publish(of, zip_of(of, text))
+    again = work.collect(FIRST, LAST)
+    assert [again.of(day).unchanged for day in DAYS] == [True, False, True]
+    assert work.in_lake(BARS, BTC, DAYS[1]) == rows_of("klines", text)
+
+
 def test_a_republished_file_that_is_refused_leaves_the_stored_day_in_force(bench: Open) -> None:
     work = bench(ONE)
     work.collect(FIRST, LAST)

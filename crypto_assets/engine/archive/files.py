@@ -58,6 +58,11 @@ def just_before(key: str) -> str:
     return folder + slash + name.partition(".")[0]
 
 
+def shows_no_version(feed: ArchiveFeed) -> bool:
+    """Return whether a file that is published again looks the same in the feed's listing: it shows neither etag nor time."""
+    return feed.listing is not None and not feed.listing.proves & {"etag", "time"}
+
+
 def holders_of(feed: ArchiveFeed, name: str, days: Iterable[date], objects: Mapping[str, ArchiveObject]) -> list[Files]:
     """Return the files that hold some days, in the order of the days; a day with one of its files missing has none."""
     found: dict[tuple[str, ...], list[date]] = {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from crypto_assets import sources
 from crypto_assets.config.collection import Collection, SeriesEntry
 from crypto_assets.engine.archive.by_name import probe_all
-from crypto_assets.engine.archive.files import is_of, objects_of, span_of, wanted_between
+from crypto_assets.engine.archive.files import is_of, objects_of, shows_no_version, span_of, wanted_between
 from crypto_assets.engine.archive.listing import list_pages
 from crypto_assets.engine.archive.probing import PROBE_AFTER, RECENT_DAYS, delisted_after
 from crypto_assets.engine.archive.site import ArchiveSite
@@ -28,6 +28,9 @@ RECENT = 10
 
 PATROL = timedelta(days=7)
 """In this time every feed is read once from beginning to end."""
+
+CONFIRMED_AT_ONCE = 50
+"""Files of one feed that a walk asks for by name, where a listing shows neither etag nor time."""
 
 PROBE_EVERY = timedelta(hours=6)
 """How often late files are requested by name."""
@@ -88,7 +91,8 @@ class Listed(NamedTuple):
 class Reading:
     """The objects of a feed from some day on, ascending by the ordinal of the first day of each object's span.
 
-    `probed` are the objects that no listing shows.
+    `probed` are the objects that no listing shows. `confirmed` are objects as the host described them when it was asked for
+    each by name, because their listing shows neither etag nor time.
     """
 
     row: WatchedFeed
@@ -97,6 +101,7 @@ class Reading:
     first_day: date | None
     probed: set[int] = field(default_factory=set)
     asked_by_name: bool = False
+    confirmed: dict[int, Listed] = field(default_factory=dict)
 
     @property
     def marks(self) -> Marks:
@@ -156,7 +161,17 @@ class Reader:
         wanted = {day: objects[day] for day in sorted(objects) if objects[day].last >= start.toordinal()}
         reading = Reading(row, walk, wanted, min(first_days, default=None))
         self._probe(reading, {*objects, *known})
+        if walk and shows_no_version(feed):
+            reading.confirmed = self._confirmed(feed, wanted)
         return reading
+
+    def _confirmed(self, feed: ArchiveFeed, objects: Mapping[int, Listed]) -> dict[int, Listed]:
+        """Ask for some of the listed files by name, others at each walk, so that all are asked for in a few walks."""
+        rounds = max(1, -(-len(objects) // CONFIRMED_AT_ONCE))
+        turn = int(self._now.timestamp() // self._watch.patrol.total_seconds()) % rounds
+        mine = {listed.obj.key: first for first, listed in objects.items() if first % rounds == turn}
+        found, _ = probe_all(self._site, feed, list(mine))
+        return {mine[key]: Listed(obj, objects[mine[key]].last, fingerprint(obj)) for key, obj in sorted(found.items())}
 
     def _listed(self, row: WatchedFeed, begin: date | None) -> Iterator[dict[int, Listed]]:
         """Yield the objects of each page by the ordinal of their first day, up to the entry's end.

@@ -63,7 +63,8 @@ GIVE_UP = 3
 """Failures in a row, before any success, that end a look: then the host is failing."""
 
 FRESH_DAYS = 3
-PRIORITIES = {"fresh": 10, "new": 5, "late": 5, "probed": 5, "republished": 3, "history": 1}
+_CONFIRMED = "confirmed"
+PRIORITIES = {"fresh": 10, "new": 5, "late": 5, "probed": 5, "republished": 3, _CONFIRMED: 3, "history": 1}
 """Priorities of the run that collects a discovery; the last three days are fresh, unless they were republished."""
 
 _CHUNK = 256
@@ -135,6 +136,8 @@ class _Candidate:
     kind: str
     priority: int
     days: dict[int, Listed]
+    stored_only: bool = False
+    """Whether only stored days are news: their files were asked for by name, and others may never have been wanted."""
 
     def discoveries(self) -> Iterator[Discovery]:
         """Yield one discovery for each run of consecutive days."""
@@ -273,7 +276,7 @@ class _Looker:
                 kinds[day] = "probed"
             else:
                 kinds[day] = "new" if day > newest else "late"
-        return kinds
+        return dict.fromkeys(reading.confirmed, _CONFIRMED) | kinds
 
     def _candidates(self, reading: Reading, kinds: dict[int, str]) -> Iterator[_Candidate]:
         """Yield the days affected by the news, by kind and priority."""
@@ -281,14 +284,15 @@ class _Looker:
         start, end = entry.start.toordinal(), entry.until(self._today - timedelta(days=1)).toordinal()
         found: dict[tuple[str, int], dict[int, Listed]] = {}
         for first, kind in sorted(kinds.items()):
-            listed = reading.objects[first]
+            listed = reading.confirmed[first] if kind == _CONFIRMED else reading.objects[first]
             for day in range(max(first, start), min(listed.last, end) + 1):
                 if not reading.is_whole(day):  # another file of the day is to come
                     continue
-                fresh = today - day <= FRESH_DAYS and kind != "republished"
+                fresh = today - day <= FRESH_DAYS and kind not in ("republished", _CONFIRMED)
                 found.setdefault((kind, PRIORITIES["fresh" if fresh else kind]), {})[day] = listed
         for (kind, priority), days in found.items():
-            yield _Candidate(*reading.row.track, kind, priority, days)
+            stored_only = kind == _CONFIRMED
+            yield _Candidate(*reading.row.track, "republished" if stored_only else kind, priority, days, stored_only)
 
     def _not_stored(self, connection: psycopg.Connection[Any], candidates: Sequence[_Candidate]) -> list[Discovery]:
         """Return the discoveries, one for each range of days, without days already stored from these very objects."""
@@ -305,6 +309,9 @@ class _Looker:
                 listed = candidate.days.get(day.toordinal())
                 if listed and _is_of(source, listed.obj):
                     del candidate.days[day.toordinal()]
+            if candidate.stored_only:
+                stored = {day.toordinal() for day in there}
+                candidate = replace(candidate, days={day: one for day, one in candidate.days.items() if day in stored})
             result += candidate.discoveries()
         return result
 
@@ -366,7 +373,7 @@ def _is_of(source: tuple[str | None, int | None, datetime | None], obj: ArchiveO
     etag, size, modified = source
     if "+" in (etag or ""):  # the day came from several files, this is one of them
         return obj.etag in str(etag).split("+")
-    return same_file(obj, obj.key, etag, size, modified) and size == obj.size_bytes
+    return same_file(obj, obj.key, etag, size, modified) and (not obj.size_bytes or size == obj.size_bytes)
 
 
 def _share(path: str) -> float:

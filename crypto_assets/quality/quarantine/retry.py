@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 from crypto_assets import sources
 from crypto_assets.config.collection import Collection
 from crypto_assets.config.environment import settings
-from crypto_assets.engine.acquire import split_days
 from crypto_assets.engine.archive.download import Published, published_digest
 from crypto_assets.engine.archive.files import is_of
 from crypto_assets.engine.archive.site import ArchiveSite
+from crypto_assets.engine.archive.split_days import split_days
 from crypto_assets.engine.day_outcomes import Day, Target, quarantine
 from crypto_assets.engine.instruments import converted, instruments_of
 from crypto_assets.engine.publication.storer import Storer

@@ -88,6 +88,19 @@ def test_a_file_published_again_far_back_is_found_by_the_patrol_within_its_days(
     assert walked == (2,)
 
 
+def test_where_a_listing_shows_no_version_the_patrol_asks_for_the_stored_files_by_name(world, bare_listings):
+    world.now = datetime(2024, 3, 1, 9, tzinfo=UTC)
+    world.tick()
+    for day in (date(2024, 1, 19), date(2024, 1, 20)):
+        world.store("BTC", day)
+    world.override("BTC", date(2024, 1, 20), b"other bytes")
+    world.override("ETH", date(2024, 1, 20), b"other bytes")  # not stored: nobody has the former bytes
+    requests: list[Request] = []
+    for _ in range(16):
+        requests += [r for r in world.tick(timedelta(hours=12)).requests if r.kinds == ("republished",)]
+    assert said(requests) == [("BTC", "2024-01-20", "2024-01-20", 3, "republished")]
+
+
 def test_the_same_bytes_with_another_time_are_published_again_and_a_file_that_vanished_is_not(world):
     world.tick()
     name = BARS.format("BTC", "2024-01-08")

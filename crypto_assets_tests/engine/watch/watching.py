@@ -85,6 +85,17 @@ class World:
         else:
             self.sandbox.app.state.overrides[name] = content
 
+    def store(self, coin: str, day: date) -> None:
+        """Let the ledger have a day from the file that is published now."""
+        info = self.sandbox.app.state.source.info(BARS.format(coin, day))
+        with psycopg.connect(self.url) as connection:
+            connection.execute(
+                "INSERT INTO collection.partitions (exchange, market_type, symbol, dataset, day, state, source_key, "
+                "source_etag, source_size_bytes, source_last_modified, source) "
+                "VALUES ('binance', 'spot', %s, 'ohlcv_1d', %s, 'available', %s, %s, %s, %s, 'archive')",
+                (f"{coin}/USDT", day, info.key, info.etag, info.size, info.last_modified),
+            )
+
     def show(self, coin: str, day: date) -> None:
         for name in (BARS.format(coin, day), BARS.format(coin, day) + ".CHECKSUM"):
             self.sandbox.app.state.overrides.pop(name, None)
