@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from crypto_assets.sandbox.archive import FolderArchive, SyntheticArchive
 from crypto_assets.model import ArchiveObject
+from crypto_assets.sandbox.archive import FolderArchive, SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.sources.listings import ListedPage, ListRequest, Wanted
 from crypto_assets.sources.listings.s3 import S3Listing
