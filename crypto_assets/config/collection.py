@@ -60,6 +60,10 @@ class ExchangeConfig(BaseModel):
     rest_url: str | None = Field(
         default=None, description="one host for every REST path; unset: the exchange's own hosts"
     )
+    files: Path | None = Field(
+        default=None,
+        description="a folder, or a zip, of files that you downloaded from the exchange (Kraken); its days are preferred",
+    )
     limits: dict[str, list[Limit]] = Field(
         default={}, description="instead of the exchange's own, by budget, such as `archive: [20/s]`; `[]`: none"
     )
@@ -72,6 +76,14 @@ class ExchangeConfig(BaseModel):
         return {
             name: [t if isinstance(t, Limit) else parse_limit(str(t)) for t in texts] for name, texts in value.items()
         }
+
+    @field_validator("files")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        found = path.expanduser() if path else None
+        if found and not found.is_absolute():
+            raise ValueError(f"expected an absolute path or one that begins with ~, found {str(path)!r}")
+        return found
 
     @field_validator("archive_url", "listing_url", "rest_url")
     @classmethod
@@ -106,6 +118,8 @@ class Collection(BaseModel):
         for name in self.exchanges:
             if name not in sources.names():
                 raise ValueError(f"exchanges: {name!r} is unknown{did_you_mean(name, sources.names())}")
+            if self.exchanges[name].files and not getattr(sources.get(name), "reads_files", False):
+                raise ValueError(f"exchanges.{name}.files: no downloaded files of {name} are read; leave it out")
             budgets = dict.fromkeys(("archive", "listing", *sources.get(name).limits))
             for budget in [one for one in self.exchanges[name].limits if one not in budgets]:
                 meant = did_you_mean(budget, budgets)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from crypto_assets.model import Series, Span
 from crypto_assets.model.provenance import keys_in, together
 from crypto_assets.sources.facts import Facts
-from crypto_assets.sources.feeds import ArchiveFeed, Call, Page, QueryFeed, Timing, Walk
+from crypto_assets.sources.feeds import ArchiveFeed, Call, Page, QueryFeed, Timing, UserFilesFeed, Walk
 from crypto_assets.sources.limits import Limit
 from crypto_assets.sources.own_faults import Careful, own_faults
 
@@ -33,6 +33,7 @@ __all__ = [
     "QueryFeed",
     "Source",
     "Timing",
+    "UserFilesFeed",
     "Walk",
     "archives",
     "expected_by",
@@ -45,6 +46,7 @@ __all__ = [
     "preferred_key",
     "query",
     "span_of",
+    "user_files",
 ]
 
 
@@ -120,7 +122,15 @@ def _feeds(series: Series) -> tuple[ArchiveFeed | QueryFeed, ...]:
 @cache
 def archives(series: Series) -> tuple[ArchiveFeed, ...]:
     """Return the archive feeds of a series, the preferred one first; raises KeyError for an unknown source."""
-    return tuple(cast(ArchiveFeed, feed) for feed in _feeds(series) if hasattr(feed, "covers"))
+    return tuple(
+        cast(ArchiveFeed, feed) for feed in _feeds(series) if hasattr(feed, "covers") and not hasattr(feed, "folder")
+    )
+
+
+@cache
+def user_files(series: Series) -> UserFilesFeed | None:
+    """Return the feed of files that a person downloaded into the folder of collection.yaml; None if there is none."""
+    return next((cast(UserFilesFeed, feed) for feed in _feeds(series) if hasattr(feed, "folder")), None)
 
 
 @cache
@@ -141,7 +151,8 @@ def name_of(series: Series, symbol: str) -> str:
 def feed_of(series: Series, key: str) -> ArchiveFeed:
     """Return the archive feed that a file belongs to; raises ValueError for a key that is of none of them."""
     problem = f"{key}: {series} has no archive"
-    for feed in archives(series):
+    own = user_files(series)
+    for feed in (*archives(series), *([own] if own else [])):
         try:
             feed.covers(keys_in(key)[0])
         except ValueError as error:

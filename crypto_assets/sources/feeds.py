@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from crypto_assets.model import Partition, Span
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.sources.listings import Listing
+from crypto_assets.sources.listings.folder import Folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from crypto_assets.model import Instrument
 
-__all__ = ["ArchiveFeed", "Call", "Digest", "Page", "QueryFeed", "Questions", "Timing", "Walk"]
+__all__ = ["ArchiveFeed", "Call", "Digest", "Page", "QueryFeed", "Questions", "Timing", "UserFilesFeed", "Walk"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,14 @@ class ArchiveFeed(Protocol):
         Raises:
             MalformedFile: the bytes do not match the key.
         """
+
+
+class UserFilesFeed(ArchiveFeed, Protocol):
+    """Files that a person downloaded; a series has it beside a feed that is asked. The days that they have are preferred."""
+
+    @property
+    def folder(self) -> Folder:
+        """The names of the files, and where their times stand."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from crypto_assets import datasets
+from crypto_assets import datasets, sources
 from crypto_assets.engine.archive.life_span import Edge, LifeSpan
 from crypto_assets.engine.archive.lifetime import LIFE
 from crypto_assets.engine.archive.locate import nothing_due
@@ -50,6 +50,10 @@ def why_empty(
         last = f"the last row is of {_last(times)}, " if len(times) else ""
         words = f"{'expired' if expired else 'delisted'}: {last}{_ended(span.ends)}"
         return _no_data(series, partition, words, about | _life("after", span.ends), source)
+    own = sources.user_files(series)
+    if own and key.startswith(own.folder.prefix):
+        words = "nothing traded: the downloaded file has no row of this day, and it has the days beside it"
+        return _no_data(series, partition, words, about, source)
     if found := _ids_run_on(series, partition, rows, times):
         words = f"nothing traded: ids continue from {found['last_id_before']} to {found['first_id_after']}"
         return _no_data(series, partition, words, about | {"ids": found}, source)

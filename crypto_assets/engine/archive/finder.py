@@ -13,6 +13,7 @@ from crypto_assets.engine.archive.holders import Files
 from crypto_assets.engine.archive.lifetime import LIFE, Asks
 from crypto_assets.engine.archive.locate import Located, locate
 from crypto_assets.engine.archive.site import ArchiveSite
+from crypto_assets.engine.archive.user_files import UserFiles
 from crypto_assets.engine.day_outcomes import Target, refused
 from crypto_assets.engine.rest.symbol_life import Reported
 from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
@@ -48,7 +49,7 @@ class Finder:
         if not days:
             return Located([], [])
         if not sources.archives(target.series):
-            return Located([], [not_asked_yet(target, day) for day in days])
+            return self._in_user_files(target, days)
         try:
             located = locate(
                 ArchiveSite.of(self._client, self._collection, target.series),
@@ -73,6 +74,23 @@ class Finder:
         objects = [obj for holder in files for obj in holder.objects]
         self._ledger.record_objects(target.series.exchange, objects)
         return located
+
+    def _in_user_files(self, target: Target, days: Sequence[date]) -> Located:
+        """Return the days that a person's files have, of a series without an archive; its feed is asked for the others."""
+        feed, root = sources.user_files(target.series), self._collection.urls(target.series.exchange).files
+        if feed is None or root is None:
+            return Located([], [not_asked_yet(target, day) for day in days])
+        try:
+            found = UserFiles(root, feed.folder).objects(sources.name_of(*target.track), days)
+        except OF_THIS_PROCESS:
+            raise
+        except CryptoAssetsError as error:
+            return Located([], [refused(target, day, error) for day in days])
+        self._ledger.record_objects(target.series.exchange, list(found.values()))
+        return Located(
+            [Files(feed, obj, (day,)) for day, obj in found.items()],
+            [not_asked_yet(target, day) for day in days if day not in found],
+        )
 
     def asks(self, series: Series, symbol: str) -> Asks | None:
         """Return the means to ask the exchange about a symbol, None if that is not allowed."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crypto_assets import sources
+from crypto_assets.engine.archive.user_files import UserFiles, UserFilesView
 from crypto_assets.model import Series
 from crypto_assets.sources import Source
 from crypto_assets.sources.limits import Endpoint
@@ -13,6 +14,10 @@ from crypto_assets.transport.client import Client, View
 
 if TYPE_CHECKING:
     from crypto_assets.config.collection import Collection
+
+
+USER_FILES = "file:"
+"""Stands before the keys of files that a person downloaded, where others have a host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +31,16 @@ class ArchiveSite:
     source: Source
     listing_url: str
     archive_url: str | None = None
+    user_files: UserFilesView | None = None
 
     @classmethod
     def of(cls, client: Client, collection: Collection, series: Series) -> ArchiveSite:
         """Return the archive of a series, at the addresses of collection.yaml or the source's own."""
         source, urls = sources.get(series.exchange), collection.urls(series.exchange)
+        own = sources.user_files(series)
+        if own and urls.files:
+            view = UserFilesView(UserFiles(urls.files, own.folder), USER_FILES)
+            return cls(client, source, str(urls.files), USER_FILES, view)
         return cls(
             client,
             source,
@@ -49,6 +59,8 @@ class ArchiveSite:
         return self.client.at(Endpoint(self.source.name, "listing", "listing"))
 
     @property
-    def archive(self) -> View:
-        """The client for files, with their limits and their breaker."""
+    def archive(self) -> View | UserFilesView:
+        """The client for files, with their limits and their breaker; or the files that a person downloaded."""
+        if self.user_files:
+            return self.user_files
         return self.client.at(Endpoint(self.source.name, "archive", "archive"))

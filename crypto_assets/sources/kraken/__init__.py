@@ -13,6 +13,7 @@ from datetime import datetime
 from crypto_assets.model import Series
 from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.feeds import ArchiveFeed, QueryFeed
+from crypto_assets.sources.kraken.files import KrakenFiles
 from crypto_assets.sources.kraken.instruments import KrakenInstruments
 from crypto_assets.sources.kraken.rest import KrakenRest
 from crypto_assets.sources.kraken.symbols import exchange_symbol, symbol_of
@@ -29,6 +30,7 @@ class Kraken:
     """The spot market. Kraken's futures are another exchange (ccxt: krakenfutures)."""
 
     name = "kraken"
+    reads_files = True
     archive_url = ""
     listing_url = ""
     rest_url = "https://api.kraken.com"
@@ -52,7 +54,8 @@ class Kraken:
         return Facts(numbering="contiguous", exponents=True, without=_NOT_IN_TRADES)
 
     def feeds(self, series: Series) -> tuple[ArchiveFeed | QueryFeed, ...]:
-        return (KrakenRest(series),)
+        """Return a person's files, then REST: who downloads years of files wants them used."""
+        return KrakenFiles(series), KrakenRest(series)
 
     def exchange_symbol(self, market_type: str, symbol: str) -> str:  # noqa: ARG002  there is one
         return exchange_symbol(symbol)
