@@ -51,6 +51,8 @@ def published_in_time(source: SourceFile, partition: Partition, series: Series, 
     """
     if source.source != "archive":
         return not_judged("the rows are from REST, which publishes no file")
+    if not sources.archives(series):
+        return not_judged("the rows are from a file that a person downloaded, which has no deadline")
     if source.last_modified is None:
         return not_judged("the archive does not say when the file was published")
     preferred = sources.preferred_key(series, partition.symbol, partition.day)

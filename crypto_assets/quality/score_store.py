@@ -132,7 +132,7 @@ def _facts(span: ScoredSpan, day: date, row: StoredFacts | None, at: datetime) -
     delay, allowed = None, timedelta(0)
     modified, seen = row.first_modified, row.first_seen
     # Most files are history, which is quick to see; the code below costs as much as everything else.
-    if row.key and modified and seen and seen - modified <= WATCHED:
+    if row.key and modified and seen and seen - modified <= WATCHED and sources.archives(span.series):
         # The deadline is for the preferred file: the daily one if there are such; a monthly file is late for it.
         end = sources.span_of(span.series, sources.preferred_key(span.series, span.symbol, day)).end
         if seen - sources.span_of(span.series, row.key).end <= WATCHED:
