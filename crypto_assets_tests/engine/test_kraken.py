@@ -121,14 +121,17 @@ def test_every_trade_of_several_days_is_collected_by_cursor_and_is_final(bench) 
 
 def test_a_day_that_a_failure_cut_goes_on_from_its_last_trade(bench, sandbox) -> None:
     made = bench(of_kraken("trades"))
-    ns = int(made.trades(FIRST).time[999]) * 1000 + 544
-    sandbox.app.state.faults.on("http-404", pattern=f"*since={ns}*", exchange="kraken")
+    last_us = int(made.trades(FIRST).time[999])
+    sandbox.app.state.faults.on("reset", pattern=f"*since={last_us * 1000 + 544}*", exchange="kraken")
     first = made.collect(FIRST, FIRST)
-    assert first.of(FIRST, "trades").state is not State.AVAILABLE
+    assert first.of(FIRST, "trades").state is State.DEGRADED
+    assert [row["trade_id"] for row in stored(made, TRADES, FIRST)] == list(map(int, made.trades(FIRST).id[:1000]))
     sandbox.app.state.faults.off()
     sandbox.forget_requests()
     second = made.collect(FIRST, FIRST)
     assert second.of(FIRST, "trades").state is State.AVAILABLE
+    asked = [one.query for one in sandbox.app.state.requests if one.path.endswith("/Trades")]
+    assert asked[0] == f"pair=XBTUSDT&since={last_us * 1000 - 1}"  # not from midnight
     assert [row["trade_id"] for row in stored(made, TRADES, FIRST)] == list(map(int, made.trades(FIRST).id))
 
 
