@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 from crypto_assets import sources
 from crypto_assets.checks.published_in_time import USUAL, WATCHED, percentile
 from crypto_assets.config.collection import Collection
-from crypto_assets.engine.archive.files import span_of
+from crypto_assets.engine.archive.owners import Owners
 from crypto_assets.engine.archive.probing import delisted_after
 from crypto_assets.ledger.catalog import last_listed_days
 from crypto_assets.ledger.known_days import days_in_state
 from crypto_assets.ledger.objects import every_seen_object, known_keys
 from crypto_assets.model import Series, State, TrackDay
 from crypto_assets.model.provenance import keys_in
-from crypto_assets.sources import ArchiveFeed
 
 if TYPE_CHECKING:
     import psycopg
@@ -69,49 +68,25 @@ class Late:
 
 def delays(database: Database, collection: Collection) -> list[Delay]:
     """Return the delays of every kind of file that the collection uses, if any was seen."""
-    kinds = _kinds(collection)
+    owners = Owners(track for entry in collection.series for track in entry.tracks)
     found: dict[tuple[Series, str, bool], list[tuple[date, float]]] = {}
     with database.transaction() as connection:
         # Keys are matched to prefixes in Python: without statistics Postgres needs minutes to join them.
-        for one in every_seen_object(connection, {exchange for exchange, _ in kinds}):
-            found_kind = _kind_of(kinds, one.exchange, one.key)
-            if found_kind is None:
+        for one in every_seen_object(connection, {entry.exchange for entry in collection.series}):
+            mine = owners.of(one.exchange, one.key)
+            if not mine:  # not a data file of the collection
                 continue
-            kind, end = found_kind
+            track, _, span = mine[0]
+            kind, end = (track.series, "day" if span.is_of_a_day else "month"), span.end
             delay_s = (one.first_modified - end).total_seconds()
             if delay_s >= 0:  # otherwise it was written before its period ended
-                day = (end - timedelta(days=1)).date()
+                day = span.last_day
                 found.setdefault((*kind, one.first_seen - end <= WATCHED), []).append((day, delay_s))
     return sorted(_measured(*kind, of_kind) for kind, of_kind in found.items())
 
 
 _Kind = tuple[Series, str]
 """A series and the period of a file (`day` or `month`)."""
-
-
-def _kinds(collection: Collection) -> dict[tuple[str, str], list[tuple[Series, ArchiveFeed]]]:
-    """Return the feeds that list files under each prefix, by exchange and prefix."""
-    found: dict[tuple[str, str], list[tuple[Series, ArchiveFeed]]] = {}
-    for entry in collection.series:
-        for series, symbol in entry.tracks:
-            name = sources.name_of(series, symbol)
-            for feed in sources.archives(series):
-                feeds = found.setdefault((entry.exchange, feed.prefix(name)), [])
-                if (series, feed) not in feeds:
-                    feeds.append((series, feed))
-    return found
-
-
-def _kind_of(
-    kinds: Mapping[tuple[str, str], Sequence[tuple[Series, ArchiveFeed]]], exchange: str, key: str
-) -> tuple[_Kind, datetime] | None:
-    """Return the kind of a file and the end of the span that it covers; None if no series of the collection has it."""
-    end = len(key)
-    while (end := key.rfind("/", 0, end)) >= 0:
-        for series, feed in kinds.get((exchange, key[: end + 1]), ()):
-            if (span := span_of(feed, key)) is not None:
-                return (series, "day" if span.is_of_a_day else "month"), span.end
-    return None
 
 
 def _measured(series: Series, period: str, watched: bool, found: Sequence[tuple[date, float]]) -> Delay:

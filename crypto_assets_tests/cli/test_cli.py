@@ -53,6 +53,7 @@ SAYS = {
     ("catalog",): "Show what is stored and what is configured",
     ("symbols",): "Show the symbols that are stored or in collection.yaml",
     ("datasets",): "Show the datasets that can be collected",
+    ("instruments",): "Show the instruments of the exchanges",
     ("config",): "Look at the configuration",
     ("status",): "Show how many days of everything in collection.yaml are complete",
     ("up",): "print their addresses",

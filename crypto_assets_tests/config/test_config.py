@@ -173,7 +173,7 @@ def test_a_file_that_is_no_collection_is_refused_in_one_line(tmp_path, text, mes
         ({"exchange": "binanse"}, "series[0]: exchange 'binanse' is unknown; did you mean 'binance'?"),
         ({"exchange": "zzz"}, "series[0]: exchange 'zzz' is unknown; known: binance"),
         ({"market_type": "um"}, "series[0].market_type: expected one of spot, linear, inverse, found 'um'"),
-        ({"market_type": "inverse"}, "series[0]: binance has no market type 'inverse' here"),
+        ({"exchange": "kraken", "market_type": "inverse"}, "series[0]: kraken has no market type 'inverse' here"),
         (
             {"datasets": "[ohlcv_1min]"},
             "series[0]: dataset 'ohlcv_1min' is not published for binance spot; did you mean 'ohlcv_1m'?",

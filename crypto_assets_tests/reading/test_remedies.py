@@ -94,7 +94,7 @@ def test_a_lock_is_not_mended_by_collecting(configured: Workbench, tmp_path: Pat
         ({"exchange": "binanse"}, "exchange 'binanse' is unknown; did you mean binance"),
         ({"exchange": None}, "exchange: expected text, found None"),
         ({"market_type": "futures"}, "market_type: expected one of spot, linear, inverse, found 'futures'"),
-        ({"market_type": "inverse"}, "binance has no inverse here; known: spot, linear"),
+        ({"exchange": "kraken", "market_type": "inverse"}, "kraken has no inverse here; known: spot"),
         ({"dataset": "funding_rates"}, "'funding_rates' is not one of binance spot"),
         ({"dataset": "trade_statistics_1m"}, "source='warehouse' has it"),
         ({"dataset": "trade"}, "dataset 'trade': expected ohlcv_<timeframe> or one of"),

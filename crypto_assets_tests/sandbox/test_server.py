@@ -297,5 +297,5 @@ def test_a_sandbox_process_ends_when_its_parent_is_killed(client):
 
 
 def test_a_process_that_cannot_start_says_so():
-    with pytest.raises(RuntimeError, match="did not start"), SandboxProcess("--market-types", "inverse"):
+    with pytest.raises(RuntimeError, match="did not start"), SandboxProcess("--market-types", "um"):
         pass

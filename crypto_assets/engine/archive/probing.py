@@ -8,7 +8,7 @@ another reading of it was current). So a day that should be there is requested b
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from crypto_assets import sources
 from crypto_assets.engine.archive.by_name import probe_all
 from crypto_assets.engine.archive.files import holders_of, names_listed, spans_listed
 from crypto_assets.engine.archive.holders import Files
-from crypto_assets.model import Series, Track
+from crypto_assets.model import Series, Span, Track
 from crypto_assets.sources import ArchiveFeed
 from crypto_assets.sources.publication import publication
 
@@ -165,7 +165,7 @@ def _around(
     """
     before, after, step = None, None, _FIRST_STEP_DAYS
     place = day - timedelta(days=step)
-    for span in spans_listed(site, feed, name, place, today, and_later=True):
+    for span in _onwards(site, feed, name, place, today):
         if span.first_day > day:
             after = span.first_day
             break
@@ -176,3 +176,15 @@ def _around(
         spans = spans_listed(site, feed, name, place, until)
         before = max((span.last_day for span in spans if span.last_day < day), default=None)
     return before, after
+
+
+def _onwards(site: ArchiveSite, feed: ArchiveFeed, name: str, first: date, today: date) -> Iterator[Span]:
+    """Yield the spans of the files from a day on; a listing that is asked by time is asked for growing times."""
+    if feed.since is None:
+        yield from spans_listed(site, feed, name, first, today, and_later=True)
+        return
+    step = 2 * _FIRST_STEP_DAYS
+    while first <= today:
+        last = min(first + timedelta(days=step), today)
+        yield from spans_listed(site, feed, name, first, last)
+        first, step = last + timedelta(days=1), 2 * step

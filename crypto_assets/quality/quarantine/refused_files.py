@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from crypto_assets import sources
 from crypto_assets.datasets import all_datasets
+from crypto_assets.engine.archive.owners import Owners
 from crypto_assets.engine.problems import word_of
 from crypto_assets.errors import ConfigError, StoredDataError
 from crypto_assets.machine.shortage import raise_if_ours
@@ -106,20 +107,22 @@ def refused_files(lake: Lake, collection: Collection | None = None) -> list[Refu
         collection: gives series and symbol of files with old reasons.
     """
     there = set(lake.store.paths(FOLDER))
-    prefixes = _prefixes(collection) if collection else {}
+    entries = collection.series if collection else ()
+    owners = Owners(track for entry in entries for track in entry.tracks)
+    exchanges = sorted({entry.exchange for entry in entries})
     names = {path.removesuffix(REASON) for path in there}
-    found = [_refused_file(lake, path, path in there, prefixes) for path in names]
+    found = [_refused_file(lake, path, path in there, owners, exchanges) for path in names]
     oldest = datetime.min.replace(tzinfo=UTC)
     return sorted(found, key=lambda file: (file.refused_at or oldest, file.path), reverse=True)
 
 
-def _refused_file(lake: Lake, path: str, is_there: bool, prefixes: Mapping[str, Sequence[Track]]) -> RefusedFile:
+def _refused_file(lake: Lake, path: str, is_there: bool, owners: Owners, exchanges: Sequence[str]) -> RefusedFile:
     details = lake.reason(path)
     key = str(details.get("key") or _DIGITS.sub("", path.removeprefix(FOLDER)))
     series, symbol = _series_of(details)
     days = tuple(sorted({day for text in details.get("days") or () if (day := _day(text))}))
     if series is None:
-        series, symbol = _owner(key, prefixes)
+        series, symbol = _owner(key, owners, exchanges)
     if series is not None and not days:
         days = _period(series, key)
     size = details.get("size_bytes")
@@ -169,21 +172,10 @@ def _size(lake: Lake, path: str) -> int | None:
         return file.seek(0, io.SEEK_END)
 
 
-def _prefixes(collection: Collection) -> dict[str, list[Track]]:
-    """Return the series and symbols that a collection expects under each prefix of its archives."""
-    found: dict[str, list[Track]] = {}
-    for entry in collection.series:
-        for track in entry.tracks:
-            name = sources.name_of(*track)
-            for feed in sources.archives(track.series):
-                found.setdefault(feed.prefix(name), []).append(track)
-    return found
-
-
-def _owner(key: str, prefixes: Mapping[str, Sequence[Track]]) -> tuple[Series | None, str]:
+def _owner(key: str, owners: Owners, exchanges: Iterable[str]) -> tuple[Series | None, str]:
     """Return the series and symbol of a key, if exactly one symbol of the collection is published there."""
-    owners = [track for track in prefixes.get(key[: key.rfind("/") + 1], ()) if _period(track.series, key)]
-    return owners[0] if len(owners) == 1 else (None, "")
+    found = {track for exchange in exchanges for track, *_ in owners.of(exchange, key)}
+    return found.pop() if len(found) == 1 else (None, "")
 
 
 def _period(series: Series, key: str) -> tuple[date, ...]:
