@@ -202,7 +202,7 @@ class Acquirer:
         If it does not answer, the stored days stay as they are.
         """
         stored = any(record.source_key == holder.obj.key for record in map(known.get, holder.days) if record)
-        if not stored or not shows_no_version(holder.feed):
+        if not stored or not shows_no_version(holder.obj):
             return holder
         site = self._site(target.series)
         try:

@@ -83,4 +83,3 @@ def bare_listings(monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(page, objects=[ArchiveObject(obj.key, 0, "") for obj in page.objects])
 
     monkeypatch.setattr(S3Listing, "read", bare)
-    monkeypatch.setattr(S3Listing, "proves", frozenset())

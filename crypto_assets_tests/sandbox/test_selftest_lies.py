@@ -16,16 +16,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from crypto_assets.cli import cli
-from crypto_assets.engine import acquire
-from crypto_assets.engine.archive import empty_days, finder, life_span, lifetime
+from crypto_assets.engine.archive import empty_days, finder, life_span, lifetime, read_files, split_days
 from crypto_assets.engine.archive import review as looking
+from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.engine.publication import storer, update_findings
 from crypto_assets.ledger import lakes
 from crypto_assets.model import Dataset, SourceFile
 from crypto_assets.rows.arrange import AS_PUBLISHED, Arranged, arranged
 from crypto_assets.sandbox.selftest import engine
 from crypto_assets.sandbox.selftest.case import BAD
-from crypto_assets.sources.limits import Endpoint
 
 
 @pytest.fixture
@@ -66,11 +65,11 @@ def test_an_engine_that_holds_ends_with_0(selftest: Callable[..., Result], tmp_p
 def test_an_engine_that_trusts_any_bytes_is_found_out(
     selftest: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def trusting(client: Any, archive_url: str, exchange: Any, obj: Any) -> tuple[bytes, SourceFile]:
-        content = client.at(Endpoint("binance", "archive", "archive")).get(f"{archive_url}/{obj.key}").content
+    def trusting(site: ArchiveSite, feed: Any, obj: Any) -> tuple[bytes, SourceFile]:
+        content = site.archive.get(f"{site.files_url}/{obj.key}").content
         return content, SourceFile(obj.key, len(content), obj.etag, "0" * 64, f"sha256:{'0' * 64}", obj.last_modified)
 
-    monkeypatch.setattr(acquire, "download", trusting)
+    monkeypatch.setattr(read_files, "download", trusting)
     found = broken(selftest("--fault", "wrong-bytes", "--json"))["wrong-bytes"]
     assert any("expected missing, reported available" in line for line in found)
     assert any("available: the rows in the lake are not those published: row 3" in line for line in found)
@@ -109,7 +108,7 @@ def test_an_engine_that_fails_with_a_traceback_is_found_out(
     def careless(*_: Any) -> None:
         raise KeyError("etag")
 
-    monkeypatch.setattr(acquire, "download", careless)
+    monkeypatch.setattr(read_files, "download", careless)
     found = broken(selftest("--fault", "nothing", "--json"))["nothing"]
     assert f"the run ended with KeyError ({Path(__file__).name}:" in found[0]
 
@@ -131,7 +130,7 @@ def test_an_engine_that_sorts_by_time_alone_is_found_out(
         order = np.argsort(rows.column(dataset.time_column).cast(pa.int64()).to_numpy(), kind="stable")
         return Arranged(rows.take(pa.array(order)), arranged(rows, dataset).arrangement)
 
-    monkeypatch.setattr(acquire, "arranged", by_time)
+    monkeypatch.setattr(split_days, "arranged", by_time)
     monkeypatch.setattr(storer, "blocking", lambda table, findings: [])
     found = broken(selftest("--fault", "swapped-rows", "--json"))["swapped-rows"]
     assert any("available: the rows in the lake are not those published: row 299" in line for line in found)
@@ -141,7 +140,7 @@ def test_an_engine_that_sorts_without_a_word_is_found_out(
     selftest: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        acquire, "arranged", lambda rows, dataset: replace(arranged(rows, dataset), arrangement=AS_PUBLISHED)
+        split_days, "arranged", lambda rows, dataset: replace(arranged(rows, dataset), arrangement=AS_PUBLISHED)
     )
     found = broken(selftest("--fault", "shuffled-rows", "--json"))["shuffled-rows"]
     assert f"BTC/USDT trades {BAD}, available: expected the failed checks file_order, found none" in found
@@ -154,7 +153,7 @@ def test_an_engine_that_takes_the_first_of_two_rows_of_one_key_is_found_out(
         keys = rows.column(dataset.key[0]).cast(pa.int64()).to_numpy()
         return Arranged(rows.take(pa.array(np.sort(np.unique(keys, return_index=True)[1]))), AS_PUBLISHED)
 
-    monkeypatch.setattr(acquire, "arranged", first_ones)
+    monkeypatch.setattr(split_days, "arranged", first_ones)
     found = broken(selftest("--fault", "conflicting-rows", "--json"))["conflicting-rows"]
     assert f"BTC/USDT trades {BAD}: expected missing, reported available: " in found
 

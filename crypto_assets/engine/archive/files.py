@@ -58,9 +58,9 @@ def just_before(key: str) -> str:
     return folder + slash + name.partition(".")[0]
 
 
-def shows_no_version(feed: ArchiveFeed) -> bool:
-    """Return whether a file that is published again looks the same in the feed's listing: it shows neither etag nor time."""
-    return feed.listing is not None and not feed.listing.proves & {"etag", "time"}
+def shows_no_version(obj: ArchiveObject) -> bool:
+    """Return whether a file that is published again would look the same: its listing shows neither etag nor time."""
+    return any(not one.etag and one.last_modified is None for one in obj.parts or (obj,))
 
 
 def holders_of(feed: ArchiveFeed, name: str, days: Iterable[date], objects: Mapping[str, ArchiveObject]) -> list[Files]:

@@ -161,8 +161,9 @@ class Reader:
         wanted = {day: objects[day] for day in sorted(objects) if objects[day].last >= start.toordinal()}
         reading = Reading(row, walk, wanted, min(first_days, default=None))
         self._probe(reading, {*objects, *known})
-        if walk and shows_no_version(feed):
-            reading.confirmed = self._confirmed(feed, wanted)
+        if walk:
+            bare = {first: listed for first, listed in wanted.items() if shows_no_version(listed.obj)}
+            reading.confirmed = self._confirmed(feed, bare)
         return reading
 
     def _confirmed(self, feed: ArchiveFeed, objects: Mapping[int, Listed]) -> dict[int, Listed]:

@@ -51,13 +51,10 @@ class ListedPage:
 
 
 class Listing(Protocol):
-    """A kind of listing. `proves` says what it shows of a file besides its key: any of `etag`, `size`, `time`.
+    """A kind of listing. It shows of a file what it has: etag, size, time, or only the key.
 
-    A file that is published again under an unchanged listing is found by a conditional request of the patrol.
+    Where it shows neither etag nor time, a file that is published again is found by asking for it by name.
     """
-
-    @property
-    def proves(self) -> frozenset[str]: ...
 
     def first(self, wanted: Wanted) -> ListRequest:
         """Return the request for the first page."""

@@ -26,10 +26,6 @@ _MOST_LINKS = 100_000
 class HtmlIndex:
     """The index of one folder, whole on one page: `after` and `until` are applied here."""
 
-    @property
-    def proves(self) -> frozenset[str]:
-        return frozenset()
-
     def first(self, wanted: Wanted) -> ListRequest:
         return ListRequest(_folder(wanted.prefix))
 
@@ -65,11 +61,6 @@ class S3OrHtmlIndex:
 
     s3: Listing
     html: HtmlIndex = HtmlIndex()
-
-    @property
-    def proves(self) -> frozenset[str]:
-        """What both kinds show."""
-        return self.html.proves
 
     def first(self, wanted: Wanted) -> ListRequest:
         return self.s3.first(wanted)

@@ -43,13 +43,9 @@ class Index(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class JsonIndex:
-    """A listing by an index in JSON. It proves nothing of a file but that it is there."""
+    """A listing by an index in JSON. It shows nothing of a file but that it is there."""
 
     index: Index
-
-    @property
-    def proves(self) -> frozenset[str]:
-        return frozenset()
 
     def first(self, wanted: Wanted) -> ListRequest:
         span = wanted.span

@@ -39,10 +39,6 @@ class S3Listing:
     version: Literal[1, 2]
     path: str = ""
 
-    @property
-    def proves(self) -> frozenset[str]:
-        return frozenset({"etag", "size", "time"})
-
     def first(self, wanted: Wanted) -> ListRequest:
         params = {
             "prefix": wanted.prefix,
