@@ -66,7 +66,8 @@ def test_a_source_is_known_by_its_rows_alone() -> None:
     assert source_of(series, "BTC/USDT", in_pieces) == (source, content)
     assert source_of(series, "BTC/USDT", rows.slice(1))[0].sha256 != source.sha256
     first = rows.slice(0, 1).to_pylist()[0]
-    time, number, price, *_, side = content.split(b"\n")[0].decode().split(",")
+    cells = dict(zip(rows.column_names, content.split(b"\n")[0].decode().split(","), strict=True))
+    time, number, price, side = (cells[name] for name in ("trade_time", "trade_id", "price", "side"))
     assert (int(time), int(number), side) == (
         int(first["trade_time"].timestamp() * 1_000_000),
         first["trade_id"],
