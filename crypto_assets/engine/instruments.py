@@ -177,7 +177,7 @@ def _answers(client: Client, collection: Collection, exchange: str, query: Instr
 def _ask(client: Client, collection: Collection, exchange: str, query: InstrumentQuery, call: Call) -> Any:
     rest_url = collection.urls(exchange).rest_url
     if call.method:
-        return RestApi(client, cast(Any, query), rest_url, settings().api_key(exchange)).ask(cast(Any, call))
+        return RestApi(client, query, rest_url, settings().api_key(exchange)).ask(call)
     base = rest_url or getattr(query, "url", None) or sources.get(exchange).rest_url
     url = f"{base.rstrip('/')}/{call.path.lstrip('/')}"
     params = {name: str(value) for name, value in call.params.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from crypto_assets.model import Instrument
@@ -17,6 +17,9 @@ class InstrumentQuery(Protocol):
 
     @property
     def key_advice(self) -> str: ...
+
+    def urls(self, rest_url: str) -> Mapping[str, Any]:
+        """Return ccxt's `urls['api']` for one host, as `QueryFeed.urls` does; not used for a call with a path of its own."""
 
     def call(self) -> Call:
         """Return the request for the first page."""

@@ -48,6 +48,9 @@ class BinanceInstruments:
         """The host that the path of the call is below."""
         return _HOSTS[self.market_type]
 
+    def urls(self, rest_url: str) -> dict[str, str]:  # noqa: ARG002  the call has a path of its own
+        return {}
+
     def call(self) -> Call:
         # Without permission sets, which are not used here, the answer of spot is a third as long.
         params: dict[str, str | int] = {"showPermissionSets": "false"} if self.market_type == "spot" else {}

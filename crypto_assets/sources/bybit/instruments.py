@@ -34,6 +34,9 @@ class BybitInstruments:
     ccxt_id = "bybit"
     key_advice = "Bybit's market endpoints need no key"
 
+    def urls(self, rest_url: str) -> Mapping[str, Any]:
+        return {"public": rest_url}
+
     def call(self) -> Call:
         return self._call({})
 

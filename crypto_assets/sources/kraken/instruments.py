@@ -22,6 +22,9 @@ class KrakenInstruments:
     ccxt_id = "kraken"
     key_advice = "Kraken's public endpoints need no key"
 
+    def urls(self, rest_url: str) -> Mapping[str, Any]:
+        return {"public": rest_url}
+
     def call(self) -> Call:
         return Call("publicGetAssetPairs", {}, Endpoint("kraken", "public", "instruments"))
 
