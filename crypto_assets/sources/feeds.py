@@ -127,12 +127,14 @@ class Call:
 class Page:
     """Some rows of a day. Every row of the day before `until` is now known; None: no more than before is proven.
 
-    `missing_ids` counts ids between the rows that the exchange leaves out.
+    `missing_ids` counts ids between the rows that the exchange leaves out. `problem` says why the exchange does not have the
+    rows before these, for people.
     """
 
     rows: pa.Table
     until: datetime | None = None
     missing_ids: int = 0
+    problem: str = ""
 
 
 Walk = Generator["Call | Page", Any, None]

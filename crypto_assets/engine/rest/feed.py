@@ -122,7 +122,7 @@ class RestFeed:
                 with own_faults(series.exchange, what):
                     step = _sent(walk, answer)
                 if step is None:
-                    return _Walked(pages)
+                    return _Walked(pages, next((page.problem for page in pages if page.problem), ""))
                 if isinstance(step, Page):
                     pages.append(step)
                     answer = None

@@ -114,6 +114,7 @@ class KrakenRest:
         answer = yield self._call("OHLC", self._params(partition.symbol) | {"since": since}, "klines")
         found, _ = rows.rows_of(key, answer, _BAR_WIDTHS)
         first = datetime.fromtimestamp(rows.micros(key, found[0][0]) // 1_000_000, UTC) if found else end
+        problem = ""
         # Fewer than 720 rows are all that there are since then.
         if len(found) >= BAR_PAGE and first > begin:
             oldest = f"{key}: Kraken has the newest {BAR_PAGE} bars only, from {first:%Y-%m-%d %H:%M} UTC on"
@@ -122,13 +123,13 @@ class KrakenRest:
                     f"{oldest}; there is no source of older bars but Kraken's downloadable files "
                     "(`exchanges: kraken: files:` in collection.yaml)"
                 )
-            begin, known = first, None
+            begin, known, problem = first, None, oldest
         else:
             known = end
         table = rows.bars(key, found)
         opens = table.column("open_time")
         inside = [begin <= one < end for one in opens.to_pylist()]
-        yield Page(table.filter(pa.array(inside, pa.bool_())), known)
+        yield Page(table.filter(pa.array(inside, pa.bool_())), known, problem=problem)
 
     def status(self, symbol: str) -> Call:
         return self._call("AssetPairs", {"pair": exchange_symbol(symbol)}, "instruments")
