@@ -28,7 +28,7 @@ from crypto_assets.sandbox.damage import Table
 from crypto_assets.sandbox.dialects import Dialect, Endpoint
 from crypto_assets.sandbox.dialects.bybit.rows import bars_down, funding_down, number, size_of, trades_down
 from crypto_assets.sandbox.faults import Kind
-from crypto_assets.sandbox.market import Instrument, days_between, instant
+from crypto_assets.sandbox.market import Instrument, days_between, instant, month_end
 from crypto_assets.sandbox.published import PublishedFile, PublishedFiles, gzip_member
 from crypto_assets.sandbox.s3_listing import Objects
 from crypto_assets.sandbox.world import World, assets, expiry
@@ -120,14 +120,21 @@ class Bybit(Dialect):
                 key = f"spot/{name}/{name}_{day}.csv.gz" if spot else f"trading/{name}/{name}{day}.csv.gz"
                 write = self._spot if spot else partial(self._contracts, name)
                 yield PublishedFile(key, instant(day + timedelta(days=1), 2), partial(write, item, day))
+                if spot and day.day == 1 and month_end(day) <= last:
+                    key = f"spot/{name}/{name}-{day:%Y-%m}.csv.gz"
+                    write = partial(self._spot, item, day, month_end(day))
+                    yield PublishedFile(key, instant(month_end(day) + timedelta(days=2), 2), write)
 
-    def _spot(self, item: Instrument, day: date) -> bytes | None:
-        trades = self.world.market.trades(item, day)
-        lines = (
-            f"{place},{us // 1000},{price},{amount},{side},0\n"
-            for place, (us, price, amount, side) in enumerate(_cells(item, trades), 1)
+    def _spot(self, item: Instrument, day: date, last: date | None = None) -> bytes | None:
+        """Return the file of a day, or of the days up to the last one; a file numbers its rows from 1."""
+        cells = (
+            cell for one in days_between(day, last or day) for cell in _cells(item, self.world.market.trades(item, one))
         )
-        return gzip_member([line.encode() for line in lines], SPOT) if len(trades) else None
+        lines = [
+            f"{place},{us // 1000},{price},{amount},{side},0\n".encode()
+            for place, (us, price, amount, side) in enumerate(cells, 1)
+        ]
+        return gzip_member(lines, SPOT) if lines else None
 
     def _contracts(self, name: str, item: Instrument, day: date) -> bytes | None:
         trades = self.world.market.trades(item, day)
