@@ -1,6 +1,7 @@
 # make demo   collect from a synthetic exchange on this machine, show the stored data
 # make test   all tests (uses a browser and an exchange's real files if they are installed)
 # make part   the demo, some faults and a part of the tests: what another release of Python could break; under 3 minutes
+# make contract  what every source offers against the sandbox, and the table of it: source, dataset, property; 1 minute
 # make image  the Dockerfile and compose.yaml, their own steps and commands in a chroot; needs root
 # make check  lint, format, types and the direction of imports
 # make bench  compare CPU and memory with a plain script, in one run
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 
 COMPILE := --quiet --universal --upgrade --python-version 3.11 --generate-hashes --no-strip-extras --custom-compile-command 'make lock' pyproject.toml
 
-.PHONY: demo test part image check docs docs-serve bench prove release lock clean
+.PHONY: demo test contract part image check docs docs-serve bench prove release lock clean
 
 # Every package must have its hash from the lock file; this package is then built from this folder with the installed tools.
 $(VENV)/installed: pyproject.toml setup.py requirements-dev.lock
@@ -34,6 +35,9 @@ demo: $(VENV)/installed
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+contract: $(VENV)/installed
+	$(BIN)/python -m crypto_assets_tests.sources.contract
 
 PART := rows config storage/test_parquet.py storage/test_lake.py storage/test_s3.py storage/test_warehouse.py defs/test_definitions.py
 FAULTS := nothing outage wrong-checksum missing-bar republished http-503
