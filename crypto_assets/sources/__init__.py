@@ -67,6 +67,8 @@ class Source(Protocol):
     """HTTP statuses of its archive that mean a ban; else a 403 refuses one file."""
     withheld: frozenset[int]
     """HTTP statuses of its archive that mean "no such file", besides 404."""
+    unknown_symbol_words: tuple[str, ...]
+    """Words of its errors that mean an unknown symbol, besides those that ccxt knows."""
 
     def dataset_names(self, market_type: str) -> tuple[str, ...]:
         """Return the datasets of a market type as collection.yaml names them; empty for an unknown market type."""

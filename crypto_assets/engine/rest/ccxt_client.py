@@ -142,12 +142,13 @@ class RestApi:
         """Return ccxt's reading of an answer; None if it finds no error in it."""
         from ccxt.base.errors import AuthenticationError, BadSymbol, BaseError
 
+        words = sources.get(self._local.call.endpoint.exchange).unknown_symbol_words
         try:
             self._local.ccxt.handle_errors(status, "", url, "GET", {}, body, answer, {}, None)
         except BaseError as error:
             return _Reading(
                 decide(error, exchange=self._feed.ccxt_id, rest=True),
-                isinstance(error, BadSymbol),
+                isinstance(error, BadSymbol) or any(word in body for word in words),
                 f"; {self._feed.key_advice}" if isinstance(error, AuthenticationError) else "",
             )
         return None

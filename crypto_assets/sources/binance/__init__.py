@@ -52,6 +52,7 @@ class Binance:
     bans = frozenset({403, 418})
     archive_bans: frozenset[int] = frozenset()
     withheld: frozenset[int] = frozenset()
+    unknown_symbol_words: tuple[str, ...] = ()
 
     def dataset_names(self, market_type: str) -> tuple[str, ...]:
         bars = tuple(f"ohlcv_{timeframe}" for timeframe in _BAR_TIMEFRAMES)

@@ -47,6 +47,7 @@ class Bybit:
     bans = frozenset({403})
     archive_bans = frozenset({403})
     withheld: frozenset[int] = frozenset()
+    unknown_symbol_words: tuple[str, ...] = ()
 
     def dataset_names(self, market_type: str) -> tuple[str, ...]:
         if market_type not in _MARKET_TYPES:

@@ -42,6 +42,7 @@ class Kraken:
     bans = frozenset({403})
     archive_bans: frozenset[int] = frozenset()
     withheld: frozenset[int] = frozenset()
+    unknown_symbol_words = ("EQuery:Unknown asset pair",)
 
     def dataset_names(self, market_type: str) -> tuple[str, ...]:
         if market_type != "spot":

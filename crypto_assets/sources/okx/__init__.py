@@ -43,6 +43,7 @@ class Okx:
     bans = frozenset({403})
     archive_bans: frozenset[int] = frozenset()
     withheld: frozenset[int] = frozenset()
+    unknown_symbol_words: tuple[str, ...] = ()
 
     def dataset_names(self, market_type: str) -> tuple[str, ...]:
         bars = tuple(f"ohlcv_{timeframe}" for timeframe in BARS)
