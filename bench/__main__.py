@@ -50,6 +50,7 @@ def _bars(results: Results, scenario: Scenario, runs: int) -> None:
         way(one)
     for number in range(runs):
         _pair(results, "files", scenario, number)
+        _pair(results, "files to lake", replace(scenario, warehouse=False), number)
         _note(results, "files engine", number, measure.engine(scenario))
         _note(results, "one symbol ours", number, measure.ours(one))
         _note(results, "compared ours", number, measure.ours(replace(scenario, compared=("ohlcv_1h", "ohlcv_1d"))))

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from bench.measure import Sample
 
-FILES_RATIO, TRADES_RATIO, ORCHESTRATION_SHARE, FIRST_LINE_S, CHECKS_SHARE, AGAIN_S = 2.0, 1.5, 0.10, 5.0, 0.30, 2.5
+FILES_RATIO, FILES_TO_LAKE_RATIO, TRADES_RATIO = 1.8, 1.5, 1.3
+ORCHESTRATION_SHARE, FIRST_LINE_S, CHECKS_SHARE, AGAIN_S = 0.08, 5.0, 0.30, 2.5
 
 
 @dataclass(slots=True)
@@ -55,6 +56,12 @@ class Results:
         whole, half = self.peak("trades validate"), self.peak("half of the trades validate")
         return [
             _at_most(f"{self.files} files of 1m bars", self.ratio("files"), FILES_RATIO, "{:.2f} × floor"),
+            _at_most(
+                f"{self.files} files of 1m bars, lake",
+                self.ratio("files to lake"),
+                FILES_TO_LAKE_RATIO,
+                "{:.2f} × floor",
+            ),
             _at_most(f"{self.trades:,} trades, lake", self.ratio("trades to lake"), TRADES_RATIO, "{:.2f} × floor"),
             _at_most(
                 f"{self.trades:,} trades, lake and Postgres",
@@ -116,6 +123,7 @@ _GOAL_COLUMNS = ("goal", "wanted", "found", "met")
 _NAMES = {
     "stored": "{stored} files of 1m bars that are all stored",
     "files": "{files} files of 1m bars",
+    "files to lake": "{files} files of 1m bars, lake",
     "one symbol": "{days} files of one symbol",
     "compared": "the same with bars of 1h and 1d",
     "trades": "{trades:,} trades, one day",
