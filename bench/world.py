@@ -65,7 +65,9 @@ class Scenario:
             "symbols": [f"{coin}/USDT" for coin in self.coins],
             "start": FIRST,
         }
-        if self.kind == "trades" and self.warehouse:
+        if not self.warehouse:
+            entry["warehouse"] = False
+        elif self.kind == "trades":
             entry["warehouse"] = [self.dataset, *self.compared, "trade_statistics_1m"]
         urls = {"archive_url": self.archive_url, "listing_url": f"{self.archive_url}/listing"}
         return yaml.safe_dump({"exchanges": {"binance": urls}, "series": [entry]})
