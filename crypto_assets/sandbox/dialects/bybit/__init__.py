@@ -109,6 +109,8 @@ class Bybit(Dialect):
         cells = [line.split(",") for line in lines]
         for row in cells:
             row[8] = repr(float(row[3]))
+            if ("inverse", key.split("/")[1]) in self.names:
+                row[9] = repr(float(row[3]) / float(row[4]))
         return gzip_member([(",".join(row) + "\n").encode() for row in cells], header)
 
     # ---- files --------------------------------------------------------------------------------------------------------
