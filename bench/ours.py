@@ -86,13 +86,16 @@ def prepare() -> None:
 
 def command(stamps: Stamps, arguments: list[str]) -> None:
     """Run `crypto-assets`; end with its exit code."""
-    import dagster
+    from crypto_assets.machine.garbage import no_search_for_garbage
 
-    from crypto_assets import cli
-    from crypto_assets.checks import contract  # noqa: F401  loaded here, so that no measured call pays for it
-    from crypto_assets.defs import assets
-    from crypto_assets.engine.pipeline import Pipeline
-    from crypto_assets.engine.publication import cross_series, neighbour_days, publication_delay, publisher, storer
+    with no_search_for_garbage():  # as the command itself imports them
+        import dagster
+
+        from crypto_assets import cli
+        from crypto_assets.checks import contract  # noqa: F401  loaded here, so that no measured call pays for it
+        from crypto_assets.defs import assets
+        from crypto_assets.engine.pipeline import Pipeline
+        from crypto_assets.engine.publication import cross_series, neighbour_days, publication_delay, publisher, storer
 
     stamps.around(dagster, "execute_job", "execute", "executed")
     stamps.around(assets, "plan", "first line")

@@ -43,7 +43,8 @@ def silence_agrees(frame: pd.DataFrame, partition: Partition, series: Series) ->
 
     A zero quote volume alone is correct if the amount traded was too small for the exchange's rounding.
     """
-    values = {name: frame[name].to_numpy() for name in _SHOWN if _is_published(frame, name)}
+    columns = [frame[name] for name in _SHOWN if name in frame]
+    values = {str(column.name): column.to_numpy() for column in columns if _is_published(column)}
     volume = values["volume"]
     silent, empty = values["trade_count"] == 0, volume == 0
     none = np.zeros(len(volume), dtype=bool)
@@ -85,8 +86,12 @@ def silence_agrees(frame: pd.DataFrame, partition: Partition, series: Series) ->
     )
 
 
-def _is_published(frame: pd.DataFrame, name: str) -> bool:
-    return name in frame and not (len(frame) and frame[name].isna().all())
+def _is_published(column: pd.Series) -> bool:
+    """Return whether a column has a value in any row, or there are no rows."""
+    values = column.to_numpy()
+    # numpy answers ten times as fast as pandas, which is needed for integers with nulls only.
+    null = np.isnan(values) if values.dtype.kind in "fiu" else column.isna()
+    return not (len(column) and null.all())
 
 
 def _shown(value: np.generic) -> float:

@@ -6,7 +6,7 @@ The UI shows Markdown below 1,000 characters inline and longer text behind a lin
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from itertools import pairwise
@@ -97,14 +97,13 @@ def candles(rows: pa.Table, series: Series) -> str | None:
     """
     if series.table != "ohlcv" or rows.num_rows < 2:
         return None
-    drawn = (_drawn(rows, min(groups, rows.num_rows)) for groups in _CANDLES)
+    numbers = [approximate(rows.column(name)) for name in ("open", "high", "low", "close", "volume")]
+    drawn = (_drawn(rows, numbers, min(groups, rows.num_rows)) for groups in _CANDLES)
     return next((text for text in drawn if len(text) < INLINE), None)
 
 
-def _drawn(rows: pa.Table, groups: int) -> str:
-    open_, high, low, close, volume = (
-        approximate(rows.column(name)) for name in ("open", "high", "low", "close", "volume")
-    )
+def _drawn(rows: pa.Table, numbers: Sequence[np.ndarray], groups: int) -> str:
+    open_, high, low, close, volume = numbers
     edges = np.arange(groups + 1) * len(open_) // groups
     opens, closes = open_[edges[:-1]], close[edges[1:] - 1]
     highs, lows = np.maximum.reduceat(high, edges[:-1]), np.minimum.reduceat(low, edges[:-1])

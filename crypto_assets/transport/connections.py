@@ -1,7 +1,10 @@
-"""Connections to hosts: one pool for direct requests, one for each proxy.
+"""Connections to hosts, kept for the next request to the same host through the same proxy.
 
 httpx sends a request through any `httpx.BaseTransport`. Ours passes it to an `httpcore.ConnectionPool`, because only that
 class takes a `network_backend`: sockets that end when the run is stopped (`network.py`). Both are public interfaces.
+
+Each pool has one connection. At each request and at its end a pool looks at all of its connections, and asks the system
+about each idle one, under one lock: with eight connections that is a fifth of the CPU of a download.
 """
 
 from __future__ import annotations
@@ -11,7 +14,9 @@ import importlib.util
 import ssl
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import httpcore
 import httpx
@@ -46,24 +51,43 @@ _FAILURES: dict[type[Exception], type[httpx.TransportError]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Where a connection leads, and through which proxy."""
+
+    proxy: str | None
+    scheme: bytes
+    host: bytes
+    port: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Idle:
+    """A pool of one connection that waits for the next request; `since` is of `time.monotonic`."""
+
+    pool: httpcore.ConnectionPool
+    since: float
+
+
 class Routes(httpx.BaseTransport):
-    """Sends each request directly or through its proxy, with one connection pool for each."""
+    """Sends each request directly or through its proxy, over a connection of an earlier request if one is idle."""
 
     def __init__(self, network: Network, idle: int) -> None:
         """Prepare; no connection is opened yet.
 
         Args:
             network: opens the connections.
-            idle: the most idle connections kept in one pool; connections in use have no bound here.
+            idle: the most idle connections kept to one host through one proxy; connections in use have no bound here.
 
         Raises:
             ConfigError: SSL_CERT_FILE or SSL_CERT_DIR names a path that does not exist or has no certificates.
         """
         check_certificates()
         self._network = network
-        self._idle = idle
+        self._most_idle = idle
         self._lock = threading.Lock()
-        self._pools: dict[str | None, httpcore.ConnectionPool] = {}
+        self._idle: dict[_Way, list[_Idle]] = {}
+        self._used: set[httpcore.ConnectionPool] = set()
         try:
             self._ssl = httpx.create_ssl_context()
         except (ssl.SSLError, OSError) as error:
@@ -83,42 +107,72 @@ class Routes(httpx.BaseTransport):
         """
         url = request.url
         proxy = proxy_for(str(url))
-        pool = self._pool(proxy)
         host = _checked_host(url)
         if proxy is not None and proxy.startswith("http") and b":" in host:
             # For an HTTP proxy httpcore writes the host as it is into `GET http://…` and CONNECT, where it needs brackets.
             host = b"[" + host + b"]"
-        with _failures():
-            response = pool.handle_request(
-                httpcore.Request(
-                    request.method,
-                    httpcore.URL(scheme=url.raw_scheme, host=host, port=url.port, target=url.raw_path),
-                    headers=request.headers.raw,
-                    content=request.stream,
-                    extensions=request.extensions,
+        way = _Way(proxy, url.raw_scheme, host, url.port)
+        pool = self._taken(way)
+        try:
+            with _failures():
+                response = pool.handle_request(
+                    httpcore.Request(
+                        request.method,
+                        httpcore.URL(scheme=way.scheme, host=host, port=way.port, target=url.raw_path),
+                        headers=request.headers.raw,
+                        content=request.stream,
+                        extensions=request.extensions,
+                    )
                 )
-            )
+        except BaseException:
+            self._give_back(way, pool)
+            raise
         return httpx.Response(
-            response.status, headers=response.headers, stream=_Pieces(response), extensions=response.extensions
+            response.status,
+            headers=response.headers,
+            stream=_Pieces(response, lambda: self._give_back(way, pool)),
+            extensions=response.extensions,
         )
 
     def close(self) -> None:
         with self._lock:
-            for pool in self._pools.values():
-                pool.close()
+            pools = [*self._used, *(one.pool for idle in self._idle.values() for one in idle)]
+            self._used.clear()
+            self._idle.clear()
+        for pool in pools:
+            pool.close()
 
-    def _pool(self, proxy: str | None) -> httpcore.ConnectionPool:
+    def _taken(self, way: _Way) -> httpcore.ConnectionPool:
+        """Return the pool that was used last on a way, or a new one."""
         with self._lock:
-            if proxy not in self._pools:
-                self._pools[proxy] = httpcore.ConnectionPool(
-                    ssl_context=self._ssl,
-                    proxy=_proxy(proxy, self._ssl) if proxy else None,
-                    max_connections=None,
-                    max_keepalive_connections=self._idle,
-                    keepalive_expiry=_IDLE_S,
-                    network_backend=self._network,
-                )
-            return self._pools[proxy]
+            idle = self._idle.get(way)
+            pool = idle.pop().pool if idle else self._new(way.proxy)
+            self._used.add(pool)
+            return pool
+
+    def _give_back(self, way: _Way, pool: httpcore.ConnectionPool) -> None:
+        """Keep a pool for the next request; close those that are too many or have been idle for too long."""
+        now = time.monotonic()
+        with self._lock:
+            if pool not in self._used:  # all were closed meanwhile
+                return
+            self._used.remove(pool)
+            idle = self._idle.setdefault(way, [])
+            idle.append(_Idle(pool, now))
+            too_many = len(idle) - self._most_idle
+            surplus = [one for place, one in enumerate(idle) if place < too_many or one.since < now - _IDLE_S]
+            del idle[: len(surplus)]  # the oldest are first
+        for one in surplus:
+            one.pool.close()
+
+    def _new(self, proxy: str | None) -> httpcore.ConnectionPool:
+        return httpcore.ConnectionPool(
+            ssl_context=self._ssl,
+            proxy=_proxy(proxy, self._ssl) if proxy else None,
+            max_connections=1,
+            keepalive_expiry=_IDLE_S,
+            network_backend=self._network,
+        )
 
 
 def _proxy(url: str, context: ssl.SSLContext) -> httpcore.Proxy:
@@ -149,17 +203,21 @@ def _checked_host(url: httpx.URL) -> bytes:
 
 
 class _Pieces(httpx.SyncByteStream):
-    """The body of an answer as it arrives."""
+    """The body of an answer as it arrives; `closed` is called when the connection can be used again."""
 
-    def __init__(self, response: httpcore.Response) -> None:
+    def __init__(self, response: httpcore.Response, closed: Callable[[], None]) -> None:
         self._response = response
+        self._closed = closed
 
     def __iter__(self) -> Iterator[bytes]:
         with _failures():
             yield from self._response.iter_stream()
 
     def close(self) -> None:
-        self._response.close()
+        try:
+            self._response.close()
+        finally:
+            self._closed()
 
 
 @contextlib.contextmanager

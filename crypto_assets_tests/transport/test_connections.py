@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socketserver
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpcore
 import httpx
@@ -57,3 +58,35 @@ def test_a_connection_is_kept_for_the_next_request_and_ends_when_the_run_does():
                 client.get(url)
         server.shutdown()
     assert connections == [1]
+
+
+def test_of_the_idle_connections_the_oldest_are_closed():
+    together = threading.Barrier(2)
+    ended: list[str] = []
+    one_ended = threading.Event()
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            paths = []
+            while line := self.rfile.readline():
+                paths.append(line.decode().split()[1])
+                while self.rfile.readline().strip():
+                    pass
+                if paths[-1] != "/third":
+                    together.wait(10)
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody")
+            ended.append(" ".join(paths))
+            one_ended.set()
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        with httpx.Client(transport=Routes(Network(), idle=1)) as client, ThreadPoolExecutor(2) as threads:
+            answers = list(threads.map(client.get, [f"{url}/first", f"{url}/second"]))
+            assert [answer.text for answer in answers] == ["body", "body"]
+            assert one_ended.wait(10)
+            assert ended in (["/first"], ["/second"])
+            kept = "/second" if ended == ["/first"] else "/first"
+            assert client.get(f"{url}/third").text == "body"
+        server.shutdown()
+    assert ended[1:] == [f"{kept} /third"]
