@@ -13,7 +13,7 @@ from crypto_assets.config.automation import AutomationConfig, spell_out
 from crypto_assets.config.mistakes import MOST_PROBLEMS, did_you_mean
 from crypto_assets.config.owners import Owners
 from crypto_assets.config.symbol_rules import SymbolRule, is_pattern, rule_of, spell_out_all, top_of, unified_pattern
-from crypto_assets.model import MARKET_TYPES, Series, Track, unified_symbol
+from crypto_assets.model import ALL_TYPES, MARKET_TYPES, Series, Track, unified_symbol
 
 MOST_SYMBOLS = 10_000
 """Most symbols of one entry. Binance has listed some 3,500 on spot in all years."""
@@ -116,7 +116,7 @@ class SeriesEntry(BaseModel):
     @field_validator("market_type")
     @classmethod
     def _market_type(cls, value: str) -> str:
-        if value not in MARKET_TYPES:
+        if value not in ALL_TYPES:
             raise ValueError(f"expected one of {', '.join(MARKET_TYPES)}, found {value!r}")
         return value
 
@@ -141,6 +141,11 @@ class SeriesEntry(BaseModel):
             raise ValueError(f"expected an end on {self.start}, the start, or later, found {self.end}")
         patterns = [unified_pattern(text) for text in self.symbols if is_pattern(text)]
         self.symbols = [unified_symbol(text, self.market_type) for text in self.symbols if not is_pattern(text)]
+        listed = getattr(exchange, "names", ())  # a source that is no exchange has a fixed list
+        if listed and (patterns or self.top):
+            raise ValueError(f"{self.exchange}: expected names in symbols, such as {listed[0]}, found a pattern or top")
+        if unknown := [one for one in self.symbols if listed and one not in listed]:
+            raise ValueError(f"{self.exchange} has no {unknown[0]}{did_you_mean(unknown[0], listed)}")
         self._rule = rule_of(patterns, self.symbols, top_of(self.top))
         named = self.symbols
         if self._rule and self._rule.top:

@@ -72,7 +72,7 @@ class Acquirer:
         self._lake = lake
         self._ledger = ledger
         self._now = now
-        feed = RestFeed(client, collection, self._instrument)
+        feed = RestFeed(client, collection, self._instrument, now)
         self._finder = Finder(client, collection, ledger, feed, now)
         self._edges = self._finder.edges
         self._files = StoredFiles(lake, ledger)

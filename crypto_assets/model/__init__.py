@@ -19,7 +19,16 @@ from crypto_assets.model.finding import NOT_JUDGED, SHOWN_ROWS, STORED_FILE, Fin
 from crypto_assets.model.outcome import Outcome
 from crypto_assets.model.partition import DAY, Partition, day_spans, days_between
 from crypto_assets.model.provenance import ArchiveObject, SourceFile, StoredFile, parts_of
-from crypto_assets.model.series import MARKET_TYPES, TIMEFRAME_LENGTHS, TIMEFRAMES, Series, Track, TrackDay, bar_length
+from crypto_assets.model.series import (
+    ALL_TYPES,
+    MARKET_TYPES,
+    TIMEFRAME_LENGTHS,
+    TIMEFRAMES,
+    Series,
+    Track,
+    TrackDay,
+    bar_length,
+)
 from crypto_assets.model.span import Span
 from crypto_assets.model.state import COMPLETE_STATES, STORED_STATES, State
 from crypto_assets.model.symbols import path_symbol, unified_symbol
@@ -32,6 +41,7 @@ if TYPE_CHECKING:
     from crypto_assets.model.rule import Check, Comparison, Fold, HistoryCheck, Rule, SeamCheck, SourceCheck
 
 __all__ = [
+    "ALL_TYPES",
     "COMPLETE_STATES",
     "DAY",
     "MARKET_TYPES",

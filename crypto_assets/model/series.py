@@ -11,6 +11,11 @@ from crypto_assets.text.visible import visible
 
 MARKET_TYPES = ("spot", "linear", "inverse")
 
+OTHER_TYPES = ("news",)
+"""What stands in the place of a market type for sources that are no exchange; their symbols are names such as COINDESK."""
+
+ALL_TYPES = (*MARKET_TYPES, *OTHER_TYPES)
+
 # Timeframes with a fixed length; a month has none.
 TIMEFRAME_LENGTHS: Mapping[str, timedelta] = {
     "1s": timedelta(seconds=1),

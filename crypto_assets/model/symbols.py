@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from crypto_assets.model.series import OTHER_TYPES
+
 
 def path_symbol(symbol: str) -> str:
     """Return the form of a symbol in paths and asset keys: `BTC/USDT:USDT` → `BTC-USDT`, dated ones keep the date.
@@ -18,6 +20,7 @@ def path_symbol(symbol: str) -> str:
 
 
 _SYMBOL = re.compile(r"([^/:\-]+)[/-]([^/:\-]+)(?::([^/:\-]+))?(?:-([0-9]{6}))?")
+_NAME = re.compile(r"[A-Z0-9_]{1,50}")
 _MOST_LETTERS = 50
 """The most letters of a symbol at Binance. At up to 4 bytes each they still fit into the name of a folder."""
 
@@ -45,10 +48,14 @@ def unified_symbol(text: str, market_type: str) -> str:
 
     Letters and digits of every script are accepted (币安人生/USDT is listed); signs, blanks and pictures are not.
 
+    Sources that are no exchange have names instead: COINDESK.
+
     Raises:
         ValueError: not a symbol, or its settle currency contradicts the market type.
     """
     written = symbol_text(text)
+    if market_type in OTHER_TYPES:
+        return _name(text, written)
     match = _SYMBOL.fullmatch(written)
     words = [word for word in match.groups() if word] if match else []
     if not match or len(written) > _MOST_LETTERS or _UNSEEN.search(written) or not all(map(_is_word, words)):
@@ -64,6 +71,12 @@ def unified_symbol(text: str, market_type: str) -> str:
     if settle not in (None, expected):
         raise ValueError(f"symbol {text!r}: {market_type} contracts of {base}/{quote} settle in {expected}")
     return f"{base}/{quote}:{expected}" + (f"-{expiry}" if expiry else "")
+
+
+def _name(text: str, written: str) -> str:
+    if not _NAME.fullmatch(written):
+        raise ValueError(f"symbol {text[:80]!r}: expected a name of letters and digits such as COINDESK")
+    return written
 
 
 _ALIKE = 0.6

@@ -8,7 +8,7 @@ from datetime import date
 from difflib import get_close_matches
 
 from crypto_assets.errors import ConfigError
-from crypto_assets.model import MARKET_TYPES, Series, Track, unified_symbol
+from crypto_assets.model import ALL_TYPES, Series, Track, unified_symbol
 from crypto_assets.model.symbols import similar_symbols
 
 
@@ -82,7 +82,7 @@ def _similar(value: str, there: set[str]) -> list[str]:
 def _spellings(symbol: str) -> set[str]:
     """Return the unified symbols that a text may mean: one with a settle currency, otherwise one for each market type."""
     found = set()
-    for market_type in MARKET_TYPES:
+    for market_type in ALL_TYPES:
         try:
             found.add(unified_symbol(symbol, market_type))
         except ValueError:

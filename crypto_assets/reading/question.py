@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from crypto_assets import datasets
 from crypto_assets.errors import ConfigError
-from crypto_assets.model import DAY, MARKET_TYPES, TIMEFRAMES, Series, days_between, unified_symbol
+from crypto_assets.model import ALL_TYPES, DAY, MARKET_TYPES, TIMEFRAMES, Series, days_between, unified_symbol
 from crypto_assets.model.symbols import similar_symbols
 from crypto_assets.rows.loads import STATISTICS
 
@@ -124,11 +124,11 @@ def require_market(exchange: str, market_type: str) -> tuple[str, ...]:
     _require_text(exchange=exchange, market_type=market_type)
     if exchange not in sources.names():
         raise ConfigError(f"exchange {exchange!r} is unknown; {did_you_mean(exchange, sorted(sources.names()))}")
-    if market_type not in MARKET_TYPES:
+    if market_type not in ALL_TYPES:
         raise ConfigError(f"market_type: expected one of {', '.join(MARKET_TYPES)}, found {market_type!r}")
     published = sources.get(exchange).dataset_names(market_type)
     if not published:
-        there = [name for name in MARKET_TYPES if sources.get(exchange).dataset_names(name)]
+        there = [name for name in ALL_TYPES if sources.get(exchange).dataset_names(name)]
         raise ConfigError(f"market_type: {exchange} has no {market_type} here; known: {', '.join(there)}")
     return published
 

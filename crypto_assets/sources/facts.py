@@ -24,6 +24,7 @@ class Facts:
     `silent_bars`: bars without a trade are `published`, or `absent`: then a missing bar is no missing row.
     `amounts`: in `base`, or in `contracts` that the source converts by the instrument's contract size.
     `exponents`: whether numbers may be written as 1E+1; else such a number is a trace of a spreadsheet and is refused.
+    `revised`: the source may change a row later, and the newest version counts; rows have texts as ids.
     `without`: the columns of the dataset that the exchange does not publish; they are null.
     """
 
@@ -33,6 +34,7 @@ class Facts:
     amounts: Literal["base", "contracts"] = "base"
     exponents: bool = False
     without: frozenset[str] = frozenset()
+    revised: bool = False
 
     def __post_init__(self) -> None:
         if (self.numbering == "holes") != (self.hidden_ids > 0):

@@ -28,7 +28,7 @@ def unpublished(series: Series) -> frozenset[str]:
     names = set(facts.without)
     if dataset.unnumbered_key:
         place = {name for name in dataset.unnumbered_key if name != dataset.time_column}
-        names |= place if facts.numbered else set(dataset.key)
+        names |= place if facts.numbered else set(dataset.key) - set(dataset.unnumbered_key)
     if dataset.text_id is not None and facts.numbering != "text":
         names.add(dataset.text_id)
     return frozenset(names)

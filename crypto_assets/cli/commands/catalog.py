@@ -255,14 +255,14 @@ def _datasets(exchange: str | None, market_type: str | None) -> list[dict[str, A
     from crypto_assets import datasets as declared
     from crypto_assets import sources
     from crypto_assets.errors import ConfigError
-    from crypto_assets.model import MARKET_TYPES, Series
+    from crypto_assets.model import ALL_TYPES, Series
 
     configured = [
         (series, symbol) for entry in _collection().series for series in entry.series for symbol in entry.symbols
     ]
     rows = []
     for one in sources.names():
-        for kind in MARKET_TYPES:
+        for kind in ALL_TYPES:
             for name in sources.get(one).dataset_names(kind):
                 if exchange not in (None, one) or market_type not in (None, kind):
                     continue
@@ -279,7 +279,7 @@ def _datasets(exchange: str | None, market_type: str | None) -> list[dict[str, A
                 )
     if not rows:
         there = [
-            (one, kind) for one in sources.names() for kind in MARKET_TYPES if sources.get(one).dataset_names(kind)
+            (one, kind) for one in sources.names() for kind in ALL_TYPES if sources.get(one).dataset_names(kind)
         ]
         known = "; ".join(f"{one} {kind}" for one, kind in there)
         raise ConfigError(

@@ -44,12 +44,12 @@ def corrections(as_json: bool, market_type: str | None, symbols: tuple[str, ...]
 def spellings(symbols: tuple[str, ...]) -> list[str] | None:
     """Return the spellings the ledger may use for the symbols: `BTC-USDT` means BTC/USDT and linear BTC/USDT:USDT."""
     from crypto_assets.errors import ConfigError
-    from crypto_assets.model import MARKET_TYPES, unified_symbol
+    from crypto_assets.model import ALL_TYPES, unified_symbol
 
     found: list[str] = []
     for symbol in symbols:
         known = []
-        for market_type in MARKET_TYPES:
+        for market_type in ALL_TYPES:
             try:
                 known.append(unified_symbol(symbol, market_type))
             except ValueError as error:

@@ -89,6 +89,8 @@ class RestApi:
     def _plain(self, call: Call) -> Any:
         base = self._rest_url or sources.get(call.endpoint.exchange).rest_url
         url = f"{base.rstrip('/')}/{call.path.lstrip('/')}"
+        if call.path.startswith("https://"):  # `rest_url` is one host for the paths of all hosts
+            url = f"{base.rstrip('/')}/{call.path.removeprefix('https://')}" if self._rest_url else call.path
         if call.params:
             url += f"?{urlencode(call.params)}"
         text = self._text(call, url, {"accept-encoding": "gzip", **call.headers})

@@ -66,8 +66,15 @@ InstrumentOf = Callable[[Track], Instrument | None]
 class RestFeed:
     """Requests days for one run; safe to use from many threads."""
 
-    def __init__(self, client: Client, collection: Collection, instrument_of: InstrumentOf | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        collection: Collection,
+        instrument_of: InstrumentOf | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._client = client
+        self._clock = now
         self._collection = collection
         self._instrument_of = instrument_of
         self._lock = threading.Lock()
@@ -173,7 +180,7 @@ class RestFeed:
         """
         call = feed.clock()
         if call is None:
-            return datetime.now(UTC)
+            return self._clock().astimezone(UTC)
         key = series.exchange, series.market_type
         with self._clock_lock:  # also during the request: the other threads need the same answer
             asked, reported = self._clocks.get(key, (0.0, None))
@@ -259,6 +266,7 @@ def source_of(series: Series, symbol: str, rows: pa.Table) -> tuple[SourceFile, 
     feed = sources.query(series)
     assert feed is not None  # noqa: S101  rows came from it; tells the type checker
     digest, size, kept = hashlib.sha256(), 0, bytearray()
+    quoting: Any = "needed" if sources.facts(series).revised else "none"  # what people write has commas
     for batch in rows.to_batches(max_chunksize=_ROWS_AT_ONCE):
         columns = [
             (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).cast(pa.string())
@@ -268,7 +276,7 @@ def source_of(series: Series, symbol: str, rows: pa.Table) -> tuple[SourceFile, 
         csv.write_csv(
             pa.table(columns, names=batch.schema.names),
             buffer,
-            csv.WriteOptions(include_header=False, quoting_style="none"),
+            csv.WriteOptions(include_header=False, quoting_style=quoting),
         )
         text = buffer.getvalue()
         digest.update(text)

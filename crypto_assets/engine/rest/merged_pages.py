@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from crypto_assets import datasets
+from crypto_assets import datasets, sources
 from crypto_assets.errors import InvalidRows
 from crypto_assets.model import Dataset, Series
 from crypto_assets.rows.arrange import arranged
@@ -25,7 +25,9 @@ def merged(series: Series, key: str, tables: list[pa.Table]) -> pa.Table:
     """
     dataset = datasets.get(series.table)
     if dataset.unnumbered_key and not are_numbered(dataset, *tables):
-        return _without_numbers(key, dataset, tables)
+        return _without_numbers(
+            key, dataset, _newest_of_each(dataset, tables) if sources.facts(series).revised else tables
+        )
     (column,) = dataset.key
     rows = pa.concat_tables(tables, promote_options="none").combine_chunks()
     values = ints(rows, column)
@@ -56,6 +58,18 @@ def _without_numbers(key: str, dataset: Dataset, tables: list[pa.Table]) -> pa.T
             f"{key}: expected one row for each {dataset.text_id}, found two that differ: {first} and {second}"
         )
     return found.rows
+
+
+def _newest_of_each(dataset: Dataset, tables: list[pa.Table]) -> list[pa.Table]:
+    """Return the tables without the rows of which a later table has another version."""
+    assert dataset.text_id is not None  # noqa: S101  Facts.revised needs one; tells the type checker
+    kept: list[pa.Table] = []
+    later: set[str] = set()
+    for table in reversed(tables):
+        texts = table.column(dataset.text_id).to_pylist()
+        kept.append(table.filter(pa.array([text not in later for text in texts], pa.bool_())))
+        later.update(texts)
+    return kept[::-1]
 
 
 def _each_instant_once(dataset: Dataset, tables: list[pa.Table]) -> list[pa.Table]:

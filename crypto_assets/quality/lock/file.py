@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, TypeVar
 from crypto_assets import sources
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.gaps import NOT_COLLECTED
-from crypto_assets.model import MARKET_TYPES, Partition, State, Track, unified_symbol
+from crypto_assets.model import ALL_TYPES, Partition, State, Track, unified_symbol
 from crypto_assets.quality.lock.content import FORMAT, DaysWithoutFile, Lock, LockedFile, RefusedLine, digest
 from crypto_assets.quality.lock.line_reader import LISTS, OtherLayout, read_lines
 from crypto_assets.quality.query import Query
@@ -257,7 +257,7 @@ def _symbol(track: Track) -> str:
     series, symbol = track
     for what, value, known in (
         ("exchange", series.exchange, sources.names()),
-        ("market_type", series.market_type, MARKET_TYPES),
+        ("market_type", series.market_type, ALL_TYPES),
         ("dataset", series.dataset, sources.get(series.exchange).dataset_names(series.market_type))
         if series.exchange in sources.names()
         else ("dataset", "", ("",)),

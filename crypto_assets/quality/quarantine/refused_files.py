@@ -26,7 +26,7 @@ from crypto_assets.engine.problems import word_of
 from crypto_assets.errors import ConfigError, StoredDataError
 from crypto_assets.machine.shortage import raise_if_ours
 from crypto_assets.model import (
-    MARKET_TYPES,
+    ALL_TYPES,
     STORED_STATES,
     Series,
     State,
@@ -155,7 +155,7 @@ def _series_of(details: Mapping[str, Any]) -> tuple[Series | None, str]:
     )
     try:
         series = Series.named(exchange, market_type, dataset)
-        good = series.table in all_datasets() and market_type in MARKET_TYPES and bool(exchange)
+        good = series.table in all_datasets() and market_type in ALL_TYPES and bool(exchange)
         return (series, symbol) if good and unified_symbol(symbol, market_type) == symbol else (None, "")
     except ValueError:
         return None, ""

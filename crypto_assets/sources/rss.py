@@ -1,0 +1,145 @@
+"""News of RSS 0.9x, 1.0 and 2.0 and of Atom feeds: no exchange. Each feed is a symbol.
+
+Formats: rssboard.org/rss-specification (RSS 2.0), RFC 4287 (Atom), web.resource.org/rss/1.0 (RSS 1.0, in RDF); read by
+feedparser.
+
+A feed has its newest entries only, most feeds 20 to 100. A day is known up to now if the feed still has an entry from before
+the day's beginning, or from before what was read the last time; else entries may have gone between, and the day is partial.
+A day before the oldest entry cannot be read any more. An entry counts once, by its id, else by its link; of an entry that was
+edited the newest version is kept. An instant without a zone is UTC. Refused, because nobody could say what is missing or to
+which day it belongs: a feed that is no whole XML, an entry without a date, a zone with an unknown name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from io import BytesIO
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+
+from crypto_assets.datasets.news import DATASET
+from crypto_assets.errors import BadContent, PermanentError
+from crypto_assets.model import Partition
+from crypto_assets.sources.collector import Collector
+from crypto_assets.sources.feeds import Call
+from crypto_assets.sources.limits import Endpoint, Limit
+
+FEEDS: Mapping[str, str] = {
+    "BITCOINMAGAZINE": "https://bitcoinmagazine.com/feed",
+    "BITCOINOPS": "https://bitcoinops.org/feed.xml",
+    "COINDESK": "https://www.coindesk.com/arc/outboundfeeds/rss/",
+    "COINTELEGRAPH": "https://cointelegraph.com/rss",
+    "DECRYPT": "https://decrypt.co/feed",
+    "THEBLOCK": "https://www.theblock.co/rss.xml",
+}
+"""The addresses of the feeds, by the name that collection.yaml has in `symbols`."""
+
+_ZONES = frozenset({"UT", "UTC", "GMT", "Z"})
+_LONGEST_UID = 2_000
+
+
+class Rss(Collector):
+    """The feeds of `FEEDS`, or others; each is counted and paused by itself, so one that fails does not stop the others."""
+
+    name = "rss"
+    dataset = DATASET
+    json = False
+
+    def __init__(self, feeds: Mapping[str, str] = FEEDS) -> None:
+        self.names = tuple(feeds)
+        self.addresses = feeds
+        self.hosts = frozenset(urlsplit(address).hostname or "" for address in feeds.values())
+        self.rest_url = next(iter(feeds.values()))
+        # A choice: no feed states a limit, and none changes more often.
+        self.limits = {name.lower(): (Limit(1, 1.0, "requests"),) for name in feeds}
+
+    def first(self, partition: Partition) -> Call:
+        name = partition.symbol
+        if name not in self.addresses:
+            raise PermanentError(f"rss {name}: expected one of {', '.join(self.addresses)}")
+        return Call("", {}, Endpoint(self.name, name.lower(), "news"), path=self.addresses[name], json=False)
+
+    def read(self, partition: Partition, call: Call, answer: Any) -> tuple[pa.Table, Call | None]:
+        return pa.Table.from_pylist(list(entries(answer, call.path)), schema=DATASET.bare_schema), None
+
+    def known_from(self, partition: Partition, tables: Sequence[pa.Table]) -> datetime | None:  # noqa: ARG002
+        """Return the feed's oldest entry; None if the feed is empty."""
+        return min((time for table in tables for time in table.column("published_time").to_pylist()), default=None)
+
+    def source_key(self, symbol: str) -> str:
+        return f"rest/{self.addresses.get(symbol, symbol).removeprefix('https://')}"
+
+
+def entries(text: str, feed: str) -> Iterator[dict[str, Any]]:
+    """Yield the entries of a feed in its order, as rows of `news`.
+
+    Raises:
+        BadContent: neither RSS nor Atom, entities of its own, or an entry without a date or any id.
+    """
+    import feedparser  # 0.1 s, only where feeds are read
+
+    # Entities could unpack to any size.
+    if "<!ENTITY" in text:
+        raise BadContent(f"{feed}: expected a feed, found a document with entities of its own")
+    found = feedparser.parse(
+        BytesIO(text.lstrip("\ufeff \t\r\n").encode()),
+        response_headers={"content-type": "application/xml; charset=utf-8"},
+        sanitize_html=False,
+        resolve_relative_uris=False,
+    )
+    problem = found.get("bozo_exception")
+    if problem is not None and not isinstance(problem, feedparser.CharacterEncodingOverride):
+        raise BadContent(f"{feed}: expected the whole XML of RSS or Atom, found {text[:60]!r} ({problem})")
+    if not found.get("version"):
+        raise BadContent(f"{feed}: expected RSS or Atom, found {text[:60]!r}")
+    language = found.feed.get("language") or None
+    for entry in found.entries:
+        yield _row(entry, feed, language)
+
+
+def _row(entry: Mapping[str, Any], feed: str, language: str | None) -> dict[str, Any]:
+    # feedparser's dictionaries answer for one name with the value of another.
+    of: dict[str, str] = {name: value.strip() for name, value in entry.items() if isinstance(value, str)}
+    uid = of.get("id") or of.get("link") or ""
+    if not uid:
+        raise BadContent(f"{feed}: expected an entry with an id or a link, found neither in {str(of)[:200]}")
+    written = of.get("published") or of.get("updated") or of.get("created") or ""
+    if not written:
+        raise BadContent(f"{feed}: expected an entry with a date, found none in {uid[:200]}")
+    return {
+        "published_time": instant(written, feed),
+        "news_place": 0,
+        "news_uid": uid[:_LONGEST_UID],
+        "title": of.get("title") or None,
+        "link": of.get("link") or None,
+        "summary": of.get("summary") or None,
+        "language": language,
+    }
+
+
+def instant(written: str, feed: str) -> datetime:
+    """Return the instant of `Mon, 01 Jan 2024 10:00:00 +0100` or `2024-01-01T10:00:00Z`; without a zone it is UTC.
+
+    Raises:
+        BadContent: neither form, or a zone whose name says no difference to UTC.
+    """
+    try:
+        found = datetime.fromisoformat(written)
+    except ValueError:
+        try:
+            found = parsedate_to_datetime(written)
+        except ValueError:
+            raise BadContent(
+                f"{feed}: expected an instant such as 2024-01-01T10:00:00Z, found {written[:60]!r}"
+            ) from None
+        last = written.split()[-1]
+        if found.tzinfo is None and last.isalpha() and last.upper() not in _ZONES:
+            raise BadContent(f"{feed}: expected a zone such as +0100, found {written[:60]!r}") from None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+SOURCE = Rss()
