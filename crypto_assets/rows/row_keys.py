@@ -85,7 +85,9 @@ class RowKeys:
 
 def are_numbered(dataset: Dataset, *tables: Rows) -> bool:
     """Return whether each row has a value in the dataset's key column, and that is a number."""
-    return dataset.key != dataset.unnumbered_key and not any(table.column(dataset.key[0]).null_count for table in tables)
+    return dataset.key != dataset.unnumbered_key and not any(
+        table.column(dataset.key[0]).null_count for table in tables
+    )
 
 
 def places_among_equals(ascending: np.ndarray) -> np.ndarray:

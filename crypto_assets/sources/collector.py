@@ -49,7 +49,7 @@ class Collector:
     """What stands in the place of a market type: one of `model.series.OTHER_TYPES`."""
     names: Sequence[str]
     """The names that stand in the place of symbols, of capital letters."""
-    limits: Mapping[str, Sequence[Limit]] = {"rest": (Limit(1, 1.0, "requests"),)}  # noqa: RUF012  not changed
+    limits: Mapping[str, Sequence[Limit]] = {"rest": (Limit(1, 1.0, "requests"),)}
 
     archive_url = ""
     listing_url = ""
@@ -122,7 +122,8 @@ class Collector:
                 f"{self.name} {partition.symbol}: it has nothing any more of {partition.day}; its oldest row is of "
                 f"{begin:%Y-%m-%d %H:%M} UTC, and there is no other source of older ones"
                 if begin
-                else f"{self.name} {partition.symbol}: it answers without any row, which proves nothing about {partition.day}"
+                else f"{self.name} {partition.symbol}: its answer has no row, which proves nothing about {partition.day}",
+                gone=begin is not None and begin >= partition.end,
             )
 
     def _of_day(self, table: pa.Table, partition: Partition, now: datetime) -> pa.Table:
@@ -141,7 +142,8 @@ class Collector:
             identity = self._identity(row)
             was = before.get(identity)
             chosen.append(
-                identity not in seen and (was is None or any(row[name] != was[name] for name in row if name not in place))
+                identity not in seen
+                and (was is None or any(row[name] != was[name] for name in row if name not in place))
             )
             seen.add(identity)
         return table.filter(pa.array(chosen, pa.bool_()))

@@ -63,7 +63,7 @@ class Rss(Collector):
             raise PermanentError(f"rss {name}: expected one of {', '.join(self.addresses)}")
         return Call("", {}, Endpoint(self.name, name.lower(), "news"), path=self.addresses[name], json=False)
 
-    def read(self, partition: Partition, call: Call, answer: Any) -> tuple[pa.Table, Call | None]:
+    def read(self, partition: Partition, call: Call, answer: Any) -> tuple[pa.Table, Call | None]:  # noqa: ARG002
         return pa.Table.from_pylist(list(entries(answer, call.path)), schema=DATASET.bare_schema), None
 
     def known_from(self, partition: Partition, tables: Sequence[pa.Table]) -> datetime | None:  # noqa: ARG002

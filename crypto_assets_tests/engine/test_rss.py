@@ -166,7 +166,7 @@ def test_a_poll_that_comes_too_late_leaves_the_day_partial(bench) -> None:
     made = bench("COINTELEGRAPH")
     made.collect(DAY, DAY)
     outcome = made.at(datetime(2024, 1, 8, 6, tzinfo=UTC)).collect(DAY, DAY).of(DAY, "news", "COINTELEGRAPH", "news")
-    assert outcome.state is State.PARTIAL, outcome
+    assert outcome.state is State.DEGRADED, outcome
     assert "not proven" in outcome.reason
     assert shown(made.stored("COINTELEGRAPH")) == expected(made, "COINTELEGRAPH", range(13), range(11))
 

@@ -278,9 +278,7 @@ def _datasets(exchange: str | None, market_type: str | None) -> list[dict[str, A
                     }
                 )
     if not rows:
-        there = [
-            (one, kind) for one in sources.names() for kind in ALL_TYPES if sources.get(one).dataset_names(kind)
-        ]
+        there = [(one, kind) for one in sources.names() for kind in ALL_TYPES if sources.get(one).dataset_names(kind)]
         known = "; ".join(f"{one} {kind}" for one, kind in there)
         raise ConfigError(
             f"expected an exchange and a market type that publish datasets, found none; there are: {known}"

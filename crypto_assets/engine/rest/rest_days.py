@@ -108,6 +108,10 @@ class RestDays:
             where = {"not_kept": kept.problem} if kept.problem else {"quarantine": kept.path}
             return _nothing(target, archive, str(error), error=type(error).__name__, **where)
         except CryptoAssetsError as error:
+            if error.evidence.get("gone"):  # nobody will have it again
+                asked = {"rest": {"reason": str(error), "error": type(error).__name__}}
+                gone = Outcome(target.series, archive.partition, State.MISSING, str(error), asked)
+                return Day(target, archive.partition, outcome=gone)
             return _nothing(target, archive, str(error), error=type(error).__name__)
         day = self._day(target, archive, found, stored, record)
         day.fetch_s = time.perf_counter() - started

@@ -72,7 +72,9 @@ class Rss(Dialect):
 
     def newest(self, markets: tuple[str, ...]) -> list[Entry]:
         """Return the newest entries of some markets."""
-        found = [entry for market, symbol in self.world.listed if market in markets for entry in self._of(market, symbol)]
+        found = [
+            entry for market, symbol in self.world.listed if market in markets for entry in self._of(market, symbol)
+        ]
         return sorted(found, key=lambda entry: (entry.time, entry.uid), reverse=True)[:ENTRIES]
 
     def _of(self, market: str, symbol: str) -> Iterator[Entry]:
