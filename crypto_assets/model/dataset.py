@@ -94,8 +94,8 @@ class Dataset:
     such a table is not collected and has no file in the lake.
 
     `unnumbered_key` is the key of series whose exchange does not number its rows: the time, and the column of a row's place
-    among the rows of that time, from 0 in file order. It equals `key` if no source numbers the rows. `text_id` is the column of an exchange's own text for a row, unique in
-    the day.
+    among the rows of that time, from 0 in file order. It equals `key` if no source numbers the rows.
+    `text_id` is the column of an exchange's own text for a row, unique in the day.
 
     Raises:
         ValueError: the declaration contradicts itself.

@@ -113,7 +113,8 @@ class Call:
 
     `method` is ccxt's name of the endpoint (`publicGetV5MarketKline`): ccxt gives its URL and reads its errors. Without one,
     `path` is sent below the feed's `url` as it is; one that begins with https:// is a whole address, and below a `rest_url`
-    of collection.yaml its host is the first folder. `json`: the answer is JSON (numbers with a fraction stay text), else text.
+    of collection.yaml its host is the first folder. `json`: the answer is JSON (numbers with a fraction stay text), else
+    text.
     """
 
     method: str

@@ -26,9 +26,11 @@ def unpublished(series: Series) -> frozenset[str]:
     """
     dataset, facts = datasets.get(series.table), sources.facts(series)
     names = set(facts.without)
+    if dataset.unnumbered_key == dataset.key:
+        return frozenset(names)  # no source numbers such rows
     if dataset.unnumbered_key:
         place = {name for name in dataset.unnumbered_key if name != dataset.time_column}
-        names |= place if facts.numbered else set(dataset.key) - set(dataset.unnumbered_key)
+        names |= place if facts.numbered else set(dataset.key)
     if dataset.text_id is not None and facts.numbering != "text":
         names.add(dataset.text_id)
     return frozenset(names)
