@@ -45,7 +45,7 @@ class Gaps(Body):
     """Days of one symbol of one dataset."""
 
     exchange: str = Field(description="Such as `binance`.")
-    market_type: str = Field(description="`spot` or `linear`.")
+    market_type: str = Field(description="`spot`, `linear`, `inverse` or `news`.")
     symbol: str = Field(description="Such as `BTC/USDT`, `BTC/USDT:USDT`.")
     dataset: str = Field(description="Such as `ohlcv_1m`.")
     first: Annotated[date, BeforeValidator(lambda text: day_of("from", text))] = Field(

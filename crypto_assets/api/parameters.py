@@ -174,7 +174,7 @@ class Tracks(Parameters):
     """The requested symbols and datasets; each filter may be repeated."""
 
     exchange: list[str] = Field([], description="Such as `binance`; may be repeated.")
-    market_type: list[str] = Field([], description="`spot` or `linear`; may be repeated.")
+    market_type: list[str] = Field([], description="`spot`, `linear`, `inverse` or `news`; may be repeated.")
     symbol: list[str] = Field([], description="Such as `BTC/USDT`, `BTC/USDT:USDT`; may be repeated.")
     dataset: list[str] = Field([], description="Such as `ohlcv_1m`; may be repeated.")
 

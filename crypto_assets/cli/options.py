@@ -64,7 +64,7 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         (
             click.option("--exchange", help="Only this exchange."),
-            click.option("--market-type", help="Only this market type: spot or linear."),
+            click.option("--market-type", help="Only this market type: spot, linear, inverse or news."),
             click.option(
                 "--symbol",
                 "symbols",

@@ -128,7 +128,7 @@ def read(
             the warehouse also timeframes that were built (`ohlcv_1h`) and `trade_statistics_1m`.
         start, end: days (`"2024-01-01"` or a date) are both included; instants (datetime, or text with a time) are
             half-open, [start, end), and UTC if they have no zone.
-        market_type: `spot` or `linear`.
+        market_type: `spot`, `linear`, `inverse` or `news`.
         as_: `pandas`, `polars` (`pip install crypto_assets[polars]`) or `arrow`. The lake's rows become polars and Arrow
             without importing pandas (only `build_from` imports it, because Arrow does).
         exact: every digit that the exchange published: `decimal.Decimal` in pandas, decimals of 18 places in polars and

@@ -41,10 +41,13 @@ class SeriesEntry(BaseModel):
         max_length=60,
         description="name of its op and of its job in Dagster; unset: exchange and market type",
     )
-    exchange: str = Field(description="the ccxt id: `binance`")
-    market_type: str = Field(description="`spot` or `linear`")
+    exchange: str = Field(description="the ccxt id: `binance`, `kraken`; for news `rss`")
+    market_type: str = Field(description="`spot`, `linear`, `inverse` or `news`")
     datasets: list[str] = Field(
-        min_length=1, max_length=100, description="`ohlcv_<timeframe>`, `trades`, `agg_trades`, `funding_rates`"
+        min_length=1,
+        max_length=100,
+        description="`ohlcv_<timeframe>`, `trades`, `agg_trades`, `funding_rates`, `news`; "
+        "`crypto-assets datasets` says who has which",
     )
     symbols: list[str] = Field(
         min_length=1,

@@ -27,8 +27,12 @@ BOOK_SIDES = ("bid", "ask")
 
 KEYS = (
     Column(name="exchange", type=TEXT, doc="the exchange as ccxt names it: binance"),
-    Column(name="market_type", type=TEXT, doc="spot or linear"),
-    Column(name="symbol", type=TEXT, doc="the symbol as ccxt writes it: BTC/USDT, linear BTC/USDT:USDT"),
+    Column(name="market_type", type=TEXT, doc="spot, linear, inverse or news"),
+    Column(
+        name="symbol",
+        type=TEXT,
+        doc="the symbol as ccxt writes it: BTC/USDT, linear BTC/USDT:USDT, inverse BTC/USD:BTC; of news the name of the site",
+    ),
 )
 """The first columns of every table in the warehouse; in the lake they are in the path."""
 

@@ -237,7 +237,7 @@ def _on(day: date, found: Sequence[Any]) -> list[dict[str, Any]]:
 )
 @click.argument("name", required=False)
 @click.option("--exchange", help="Only of this exchange.")
-@click.option("--market-type", help="Only of this market type: spot or linear.")
+@click.option("--market-type", help="Only of this market type: spot, linear, inverse or news.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each dataset or column.")
 def datasets(name: str | None, exchange: str | None, market_type: str | None, as_json: bool) -> None:
     """Show the datasets that can be collected; with NAME the columns of one, their units and meanings."""
