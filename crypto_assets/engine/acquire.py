@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -26,7 +25,7 @@ from crypto_assets.engine.archive.read_files import RefusedFile, SharedFiles, re
 from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.engine.archive.split_days import split_days
 from crypto_assets.engine.day_outcomes import Day, Target, quarantine, refused
-from crypto_assets.engine.instruments import versions_of
+from crypto_assets.engine.instruments import InstrumentsOfDays
 from crypto_assets.engine.publication.standing import may_stand
 from crypto_assets.engine.publication.stored_file import StoredFiles
 from crypto_assets.engine.rest.feed import RestFeed
@@ -38,16 +37,13 @@ from crypto_assets.errors import (
     InvalidRows,
     NoRows,
 )
-from crypto_assets.ledger.instruments import KnownInstrument, valid_at
 from crypto_assets.model import (
     ArchiveObject,
-    Instrument,
     Outcome,
     Partition,
     Series,
     SourceFile,
     State,
-    Track,
 )
 from crypto_assets.model.provenance import same_file
 from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, due
@@ -72,13 +68,12 @@ class Acquirer:
         self._lake = lake
         self._ledger = ledger
         self._now = now
-        feed = RestFeed(client, collection, self._instrument, now)
+        self._instruments = InstrumentsOfDays(collection, ledger)
+        feed = RestFeed(client, collection, self._instruments.of, now)
         self._finder = Finder(client, collection, ledger, feed, now)
         self._edges = self._finder.edges
         self._files = StoredFiles(lake, ledger)
         self._shared = SharedFiles()
-        self._instruments: dict[Track, list[KnownInstrument]] = {}
-        self._lock = threading.Lock()
         self._rest = RestDays(feed, lake, self._files, self._finder.reported, self._finder.anchor, now)
 
     def locate(self, target: Target) -> tuple[Located, Known]:
@@ -139,7 +134,11 @@ class Acquirer:
             return [_with_edges(day, span) for day in current]
         try:
             read = read_files(
-                self._site(target.series), self._shared, target.track, holder, self._instrument(target.track, days[0])
+                self._site(target.series),
+                self._shared,
+                target.track,
+                holder,
+                self._instruments.of(target.track, days[0]),
             )
             try:
                 parts = split_days(target.series, read.rows, obj.key, period, days)
@@ -215,21 +214,6 @@ class Acquirer:
 
     def _site(self, series: Series) -> ArchiveSite:
         return ArchiveSite.of(self._client, self._collection, series)
-
-    def _instrument(self, track: Track, day: date | None = None) -> Instrument | None:
-        """Return the instrument of a symbol whose amounts are contracts; None for another one, or if nobody knows it.
-
-        Args:
-            day: as it was at the end of this day; default: now.
-        """
-        if sources.facts(track.series).amounts != "contracts":
-            return None
-        with self._lock:
-            if track not in self._instruments:
-                self._instruments[track] = versions_of(self._collection, self._ledger, track)
-            instant = self._now() if day is None else Partition(track.symbol, day).end
-            known = valid_at(self._instruments[track], instant)
-        return known.instrument if known else None
 
     def _look_outside(
         self, target: Target, obj: ArchiveObject, source: SourceFile, days: Sequence[Day], known: Known

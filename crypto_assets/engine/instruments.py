@@ -6,10 +6,11 @@ failure costs that market alone: what was recorded before stays, and says when i
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from crypto_assets import sources
@@ -22,9 +23,10 @@ from crypto_assets.ledger.instruments import (
     instrument_versions,
     instruments_at,
     last_asked,
+    valid_at,
     write_instruments,
 )
-from crypto_assets.model import Instrument, SourceFile, Track
+from crypto_assets.model import Instrument, Partition, SourceFile, Track
 from crypto_assets.sources.own_faults import Careful
 from crypto_assets.transport.bounds import JSON
 from crypto_assets.transport.client import Client
@@ -190,12 +192,32 @@ def converted(source: SourceFile, instrument: Instrument | None) -> SourceFile:
     return source if instrument is None else replace(source, contract_size=f"{instrument.contract_size:f}")
 
 
+class InstrumentsOfDays:
+    """The instruments of symbols whose amounts are contracts, as they were on a day; asked once, safe for many threads."""
+
+    def __init__(self, collection: Collection, ledger: Ledger) -> None:
+        self._collection = collection
+        self._ledger = ledger
+        self._versions: dict[Track, list[KnownInstrument]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, track: Track, day: date) -> Instrument | None:
+        """Return the instrument at the end of a day; None if amounts are not contracts, or if nobody knows it."""
+        if sources.facts(track.series).amounts != "contracts":
+            return None
+        with self._lock:
+            if track not in self._versions:
+                self._versions[track] = versions_of(self._collection, self._ledger, track)
+            known = valid_at(self._versions[track], Partition(track.symbol, day).end)
+        return known.instrument if known else None
+
+
 def versions_of(
     collection: Collection, ledger: Ledger, track: Track, now: datetime | None = None
 ) -> list[KnownInstrument]:
     """Return every version of the instrument of a track whose amounts are in contracts, the earliest first; else none.
 
-    `ledger.instruments.valid_at` chooses the one of a day. The exchange is asked first as by `instruments_of`.
+    The exchange is asked first as by `instruments_of`.
     """
     series, symbol = track
     if not instruments_of(collection, ledger, [track], now):

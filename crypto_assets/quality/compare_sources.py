@@ -22,9 +22,11 @@ from crypto_assets.engine.archive.download import download
 from crypto_assets.engine.archive.files import objects_of
 from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.engine.archive.split_days import split_days
+from crypto_assets.engine.instruments import InstrumentsOfDays
 from crypto_assets.engine.publication.cross_series import WITH, WITH_SHA256, Pieces
 from crypto_assets.engine.rest.feed import RestFeed
 from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Comparison, Finding, Partition, Series, SourceFile, Track, not_judged
 from crypto_assets.sources import ArchiveFeed
 from crypto_assets.transport.client import Client
@@ -45,11 +47,12 @@ REST_ROWS = 50_000
 class SourceComparer:
     """Compares days with one or both of `SOURCES`; create it with `source_comparer`."""
 
-    def __init__(self, collection: Collection, client: Client, sources: Sequence[str]) -> None:
+    def __init__(self, collection: Collection, client: Client, ledger: Ledger, sources: Sequence[str]) -> None:
         self._collection = collection
         self._client = client
         self._sources = sources
-        self._feed = RestFeed(client, collection)
+        self._instruments = InstrumentsOfDays(collection, ledger)
+        self._feed = RestFeed(client, collection, self._instruments.of)
         self._month: tuple[str, Mapping[date, pa.Table] | str, SourceFile | None] = ("", "", None)
 
     def findings(self, series: Series, record: PartitionRecord, pieces: Pieces) -> dict[str, Finding]:
@@ -113,7 +116,7 @@ class SourceComparer:
         content, source = download(site, feed, found)
         first = day.replace(day=1)
         days = [first.replace(day=n + 1) for n in range(calendar.monthrange(first.year, first.month)[1])]
-        rows = sources.parse(*track, key, content)
+        rows = sources.parse(*track, key, content, self._instruments.of(track, day))
         parts = split_days(track.series, rows, key, (days[0], days[-1]), days)
         return {day: part.rows for day, part in zip(days, parts, strict=True)}, source
 
@@ -136,5 +139,9 @@ def source_comparer(collection: Collection, url: str, sources: Sequence[str]) ->
     if not sources:
         yield None
         return
-    with Guard(url, collection, egress=settings().egress) as guard, Client(guard, 4) as client:
-        yield SourceComparer(collection, client, sources)
+    with (
+        Guard(url, collection, egress=settings().egress) as guard,
+        Client(guard, 4) as client,
+        Ledger(url) as ledger,
+    ):
+        yield SourceComparer(collection, client, ledger, sources)

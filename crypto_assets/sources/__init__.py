@@ -36,6 +36,7 @@ __all__ = [
     "UserFilesFeed",
     "Walk",
     "archives",
+    "covered",
     "expected_by",
     "facts",
     "feed_of",
@@ -184,8 +185,17 @@ def span_of(series: Series, key: str) -> Span:
     return Span(feed.covers(keys[0]).start, feed.covers(keys[-1]).end)
 
 
-_SOME_NAME = "BTCUSDT"
-"""Files of all symbols of a series cover the same spans."""
+_SOME_SYMBOLS = {"spot": "BTC/USDT", "linear": "BTC/USDT:USDT", "inverse": "BTC/USD:BTC"}
+
+
+def covered(series: Series, day: date) -> Span:
+    """Return the span of the last of the preferred feed's files that hold a day; it is the same for all symbols.
+
+    Raises:
+        LookupError: the series has no archive.
+    """
+    feed, name = archives(series)[0], name_of(series, _SOME_SYMBOLS[series.market_type])
+    return feed.covers(feed.keys(name, day)[-1])
 
 
 @lru_cache(maxsize=10_000)
@@ -199,7 +209,7 @@ def expected_by(series: Series, day: date) -> datetime:
     found = archives(series)
     if not found:
         return Span.of_days(day, day).end + ANSWERED_BY.missing_after
-    return found[0].covers(found[0].keys(_SOME_NAME, day)[-1]).end + found[0].timing.missing_after
+    return covered(series, day).end + found[0].timing.missing_after
 
 
 def parse(series: Series, symbol: str, key: str, content: bytes, instrument: Instrument | None = None) -> pa.Table:

@@ -11,8 +11,8 @@ from crypto_assets import sources
 from crypto_assets.model import DAY, Series
 from crypto_assets.sources.feeds import Timing
 
-_SOME_NAME, _SOME_DAY = "BTCUSDT", date(2024, 1, 31)
-"""The length of a file is the same for every symbol and day of a series."""
+_SOME_DAY = date(2024, 1, 31)
+"""The length of a file is the same for every day of a series."""
 
 _LONGEST_MONTH = timedelta(days=31)
 
@@ -70,7 +70,7 @@ def publication(series: Series) -> Publication:
         return Publication("answer", ANSWERED_BY.earliest, ANSWERED_BY.mostly_by, ANSWERED_BY.missing_after)
     feed = feeds[0]
     # A day may end in the middle of a file: times count from the end of the day, or of the month.
-    covers = feed.covers(feed.keys(_SOME_NAME, _SOME_DAY)[-1])
+    covers = sources.covered(series, _SOME_DAY)
     beyond = covers.end - covers.end.replace(hour=0, minute=0, second=0, microsecond=0)
     return Publication(
         "day" if covers.is_of_a_day else "month",

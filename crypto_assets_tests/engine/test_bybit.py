@@ -12,9 +12,11 @@ import pyarrow as pa
 import pytest
 
 from crypto_assets.config.collection import Collection, parse_collection
-from crypto_assets.model import Partition, Series
+from crypto_assets.model import Partition, Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.sources import Page, Walk
+from crypto_assets.sources.bybit.rest import BybitRest
 from crypto_assets_tests.workbench import Workbench, entry
 
 FIRST, LAST, NOW = date(2024, 1, 1), date(2024, 1, 12), datetime(2024, 1, 12, 12, tzinfo=UTC)
@@ -199,3 +201,39 @@ def test_a_ban_of_the_archive_stops_the_downloads(bench, sandbox):
     states = {result.of(FIRST + timedelta(days=place), "trades", LINEAR, "linear").state.value for place in range(9)}
     assert "available" not in states
     assert len(asked(sandbox, "object")) <= 4  # as many as are downloaded at once
+
+
+def test_a_question_without_an_answer_costs_that_day_alone(bench, sandbox):
+    made = bench("linear", "ohlcv_1h", start=date(2023, 12, 31))
+    sandbox.app.state.faults.on("reset", exchange="bybit", pattern="*interval=W*")
+    result = made.collect(date(2023, 12, 31), date(2024, 1, 2))
+    before = result.of(date(2023, 12, 31), "ohlcv_1h", LINEAR, "linear")
+    assert before.state is State.MISSING
+    assert before.evidence["rest"]["error"] == "HostUnreachable"
+    assert [result.of(day, "ohlcv_1h", LINEAR, "linear").state for day in (FIRST, date(2024, 1, 2))] == [
+        State.AVAILABLE,
+        State.AVAILABLE,
+    ]
+
+
+def test_a_day_of_trading_without_a_funding_event_is_missing_not_empty(bench, sandbox, monkeypatch):
+    made = bench("linear", "funding_rates")
+    monkeypatch.setattr(
+        BybitRest, "walk", lambda self, partition, stored, until, now, instrument=None: nothing(stored, now)
+    )
+    outcome = made.collect(DAY, DAY).of(DAY, "funding_rates", LINEAR, "linear")
+    assert outcome.state is State.MISSING
+    assert "bybit answers, and has none of this day" in outcome.reason
+
+
+def nothing(stored: pa.Table, now: datetime) -> Walk:
+    yield Page(stored, now)
+
+
+def test_a_day_without_an_archive_is_missing_once_it_should_have_been_answered(bench, sandbox):
+    made = bench("linear", "ohlcv_1h")
+    sandbox.app.state.faults.on("reset", exchange="bybit", pattern="*kline*")
+    result = made.collect(DAY, date(2024, 1, 11))
+    old, new = (result.of(day, "ohlcv_1h", LINEAR, "linear") for day in (DAY, date(2024, 1, 11)))
+    assert (old.state, new.state) == (State.MISSING, State.PENDING)  # the newer one ended twelve hours ago
+    assert not old.reason.startswith("bybit was not asked yet")

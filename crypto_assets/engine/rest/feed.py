@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -59,8 +59,8 @@ class RestRows:
     instrument: Instrument | None = None
 
 
-InstrumentOf = Callable[[Track], Instrument | None]
-"""Returns the instrument of a symbol whose amounts are contracts."""
+InstrumentOf = Callable[[Track, date], Instrument | None]
+"""Returns the instrument of a symbol whose amounts are contracts, as it was on a day."""
 
 
 class RestFeed:
@@ -107,7 +107,9 @@ class RestFeed:
             InvalidRows, BadContent: the answers contradict each other, or differ from the exchange's documentation.
         """
         feed = self._feed(series)
-        instrument = self._instrument_of(Track(series, partition.symbol)) if self._instrument_of else None
+        instrument = (
+            self._instrument_of(Track(series, partition.symbol), partition.day) if self._instrument_of else None
+        )
         if until is not None and until >= partition.end and not _missing_bars(series, partition, stored):
             return RestRows(stored, partition.end, ended=True, instrument=instrument)
         now = self._now(series, feed, partition.end) - feed.settle

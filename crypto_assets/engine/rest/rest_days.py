@@ -106,14 +106,19 @@ class RestDays:
             key, days = f"rest/{target.series}/{archive.partition}", [archive.partition.day]
             kept = quarantine(self._lake, key, str(error).encode(), error, target, days)
             where = {"not_kept": kept.problem} if kept.problem else {"quarantine": kept.path}
-            return _nothing(target, archive, str(error), error=type(error).__name__, **where)
+            return self._nothing(target, archive, str(error), error=type(error).__name__, **where)
         except CryptoAssetsError as error:
             if error.evidence.get("gone"):  # nobody will have it again
                 asked = {"rest": {"reason": str(error), "error": type(error).__name__}}
                 gone = Outcome(target.series, archive.partition, State.MISSING, str(error), asked)
                 return Day(target, archive.partition, outcome=gone)
-            return _nothing(target, archive, str(error), error=type(error).__name__)
-        day = self._day(target, archive, found, stored, record)
+            return self._nothing(target, archive, str(error), error=type(error).__name__)
+        try:
+            day = self._day(target, archive, found, stored, record)
+        except OF_THIS_PROCESS:
+            raise
+        except CryptoAssetsError as error:  # a question about the symbol's life got no answer
+            return self._nothing(target, archive, str(error), error=type(error).__name__)
         day.fetch_s = time.perf_counter() - started
         return day
 
@@ -135,7 +140,7 @@ class RestDays:
             why = found.missing or "it has no rows of this day"
             if target.series.timeframe in LONG_TIMEFRAMES and not found.missing:
                 why = f"it has no bar of this day; {rule.because}"
-            return _nothing(target, archive, why)
+            return self._nothing(target, archive, why)
         evidence: dict[str, Any] = {
             "until": found.until.isoformat(),
             "ended": found.ended,
@@ -171,11 +176,27 @@ class RestDays:
             reason = f"delisted: the exchange says {latest.status}, its last row is of {latest.time:%Y-%m-%d %H:%M} UTC"
             evidence = {LIFE: "after", "exchange_status": latest.status, **asked}
             return Outcome(series, partition, State.NO_DATA, reason, evidence)
-        if series.table == "ohlcv" and sources.facts(series).silent_bars == "published":
-            reason = "the exchange publishes a bar for every step, and has none of this day"
+        silent_bars = sources.facts(series).silent_bars == "published"
+        if (series.table == "ohlcv" and silent_bars) or series.table == "funding_rates":
+            row = datasets.get(series.table).row
+            reason = f"every day of a listed symbol has a {row}; {series.exchange} answers, and has none of this day"
             return Outcome(series, partition, State.MISSING, reason, asked)
         reason = f"{series.exchange} has no rows of this day"
         return Outcome(series, partition, State.NO_DATA, reason, asked)
+
+    def _nothing(self, target: Target, archive: Outcome, why: str, **evidence: Any) -> Day:
+        """Return a day without new rows from REST: the archive's outcome, and the answer of REST.
+
+        Of a series without an archive only the answer counts: a day that should have been answered by now is missing.
+        """
+        rest = {"rest": {"reason": why, **evidence}}
+        if sources.archives(target.series):
+            outcome = replace(archive, reason=f"{archive.reason}; REST: {why}", evidence={**archive.evidence, **rest})
+        else:
+            is_due = self._now() >= sources.expected_by(target.series, archive.partition.day)
+            state = State.MISSING if is_due else State.PENDING
+            outcome = Outcome(target.series, archive.partition, state, why, {**archive.evidence, **rest})
+        return Day(target, archive.partition, outcome=outcome)
 
     def _due(self, series: Series, partition: Partition) -> Due:
         """Return whether a bar opens on a day; if no three-day bar is stored, the exchange's first bar decides."""
@@ -280,13 +301,3 @@ def words_of(evidence: Mapping[str, Any]) -> tuple[str, str]:
 
 def _until(evidence: Mapping[str, Any]) -> datetime | None:
     return datetime.fromisoformat(evidence["until"]) if evidence.get("until") else None
-
-
-def _nothing(target: Target, archive: Outcome, why: str, **evidence: Any) -> Day:
-    """Return a day without new rows from REST: the archive's outcome, and the answer of REST."""
-    outcome = replace(
-        archive,
-        reason=f"{archive.reason}; REST: {why}",
-        evidence={**archive.evidence, "rest": {"reason": why, **evidence}},
-    )
-    return Day(target, archive.partition, outcome=outcome)

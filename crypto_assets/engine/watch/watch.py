@@ -372,7 +372,7 @@ def _is_of(source: tuple[str | None, int | None, datetime | None], obj: ArchiveO
     """Whether a stored day came from this very object."""
     etag, size, modified = source
     if "+" in (etag or ""):  # the day came from several files, this is one of them
-        return obj.etag in str(etag).split("+")
+        return not obj.etag or obj.etag in str(etag).split("+")
     return same_file(obj, obj.key, etag, size, modified) and (not obj.size_bytes or size == obj.size_bytes)
 
 

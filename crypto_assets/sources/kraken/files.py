@@ -71,8 +71,8 @@ class KrakenFiles:
         _, day = self.folder.parsed(key)
         return Span.of_days(day, day)
 
-    def digest(self, key: str) -> Digest | None:  # noqa: ARG002  the etag is the MD5 of the day's bytes
-        return Digest("md5", None)
+    def digest(self, key: str) -> Digest | None:  # noqa: ARG002  Kraken publishes none
+        return None
 
     def parse(self, symbol: str, key: str, content: bytes, instrument: Instrument | None = None) -> pa.Table:  # noqa: ARG002
         """Return the rows of a day, in file order; none for a silent day inside the file."""
