@@ -351,13 +351,13 @@ def _patrol(sensor: Sensor, results: Results, url: str, days: int) -> Cost:
     """A change deep in the past of the symbol with the 20th next walk: how soon it is seen depends on chance."""
     day = LAST - timedelta(days=days // 2)
     with psycopg.connect(url) as connection:
-        ((prefix, at),) = connection.execute(
-            "SELECT path, next_walk_at FROM collection.watched_feeds WHERE next_walk_at > %s "
+        ((symbol, at),) = connection.execute(
+            "SELECT symbol, next_walk_at FROM collection.watched_feeds WHERE next_walk_at > %s "
             "ORDER BY next_walk_at OFFSET 19 LIMIT 1",
             (sensor.now,),
         ).fetchall()
-    name = prefix.removeprefix(ROOT).partition("/")[0]
-    sensor.control(again=[f"{prefix}{name}-1m-{day}.zip"])
+    name = symbol.replace("/", "")
+    sensor.control(again=[f"{ROOT}{name}/1m/{name}-1m-{day}.zip"])
     cost = Cost(f"until one published again {days // 2} days back")
     # Only the last hour of a long wait is simulated.
     sensor.now = max(sensor.now, at - timedelta(hours=1))

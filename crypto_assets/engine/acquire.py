@@ -25,7 +25,7 @@ from crypto_assets.engine.archive.read_files import RefusedFile, SharedFiles, re
 from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.engine.archive.split_days import split_days
 from crypto_assets.engine.day_outcomes import Day, Target, quarantine, refused
-from crypto_assets.engine.instruments import InstrumentsOfDays
+from crypto_assets.engine.instruments import InstrumentsOfDays, needs_instrument, no_instrument
 from crypto_assets.engine.publication.standing import may_stand
 from crypto_assets.engine.publication.stored_file import StoredFiles
 from crypto_assets.engine.rest.feed import RestFeed
@@ -132,13 +132,17 @@ class Acquirer:
         was = _edges_before(known, days, obj)
         if (span := self._stored_span(target, period, current, known, was)) is not None:
             return [_with_edges(day, span) for day in current]
+        instrument = self._instruments.of(target.track, days[0])
+        if instrument is None and needs_instrument(target.series):
+            unknown = no_instrument(target.track)
+            return [Day(target, Partition(target.symbol, day), outcome=refused(target, day, unknown)) for day in days]
         try:
             read = read_files(
                 self._site(target.series),
                 self._shared,
                 target.track,
                 holder,
-                self._instruments.of(target.track, days[0]),
+                instrument,
             )
             try:
                 parts = split_days(target.series, read.rows, obj.key, period, days)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from crypto_assets import sources
 from crypto_assets.config.environment import settings
 from crypto_assets.engine.rest.ccxt_client import RestApi, read_json
-from crypto_assets.errors import OF_THIS_PROCESS, BadContent, ConfigError, CryptoAssetsError
+from crypto_assets.errors import OF_THIS_PROCESS, BadContent, ConfigError, CryptoAssetsError, TransientError
 from crypto_assets.ledger.instruments import (
     InstrumentChanges,
     KnownInstrument,
@@ -26,7 +26,7 @@ from crypto_assets.ledger.instruments import (
     valid_at,
     write_instruments,
 )
-from crypto_assets.model import Instrument, Partition, SourceFile, Track
+from crypto_assets.model import Instrument, Partition, Series, SourceFile, Track
 from crypto_assets.sources.own_faults import Careful
 from crypto_assets.transport.bounds import JSON
 from crypto_assets.transport.client import Client
@@ -192,6 +192,19 @@ def converted(source: SourceFile, instrument: Instrument | None) -> SourceFile:
     return source if instrument is None else replace(source, contract_size=f"{instrument.contract_size:f}")
 
 
+def needs_instrument(series: Series) -> bool:
+    """Return whether rows of a series cannot be read without the contract size of their symbol."""
+    return sources.facts(series).amounts == "contracts"
+
+
+def no_instrument(track: Track) -> TransientError:
+    """Return the error for a symbol whose contract size is not known: our own fact is missing, the file may be good."""
+    return TransientError(
+        f"{track}: expected the contract size of the symbol, found no instrument of it; "
+        "`crypto-assets instruments --refresh` asks the exchange"
+    )
+
+
 class InstrumentsOfDays:
     """The instruments of symbols whose amounts are contracts, as they were on a day; asked once, safe for many threads."""
 
@@ -203,7 +216,7 @@ class InstrumentsOfDays:
 
     def of(self, track: Track, day: date) -> Instrument | None:
         """Return the instrument at the end of a day; None if amounts are not contracts, or if nobody knows it."""
-        if sources.facts(track.series).amounts != "contracts":
+        if not needs_instrument(track.series):
             return None
         with self._lock:
             if track not in self._versions:

@@ -264,6 +264,19 @@ def test_today_is_known_up_to_now_when_no_newer_trade_comes() -> None:
     assert [step.until for step in steps if isinstance(step, Page)] == [of_day().start + timedelta(seconds=1), now]
 
 
+def test_an_empty_answer_about_a_past_day_proves_nothing_while_newer_trades_exist() -> None:
+    with pytest.raises(PermanentError, match="found an empty answer, although number 12 exists"):
+        walked(TRADES, of_day(), [page([], "1"), page([trade(90_000, 12)])])
+    with pytest.raises(PermanentError, match="found an empty answer, although number 12 exists"):
+        walked(TRADES, of_day(), [page([trade(1, 7)]), page([], "1"), page([trade(90_000, 12)])])
+
+
+def test_a_past_day_is_known_when_its_last_trade_is_the_newest_of_all() -> None:
+    steps = walked(TRADES, of_day(), [page([trade(1, 7)]), page([], "1"), page([trade(1, 7)])])
+    assert [step.until for step in steps if isinstance(step, Page)][-1] == of_day().end
+    assert numbers(steps) == [7]
+
+
 def test_a_token_that_does_not_advance_ends_the_walk_loudly() -> None:
     with pytest.raises(PermanentError, match="the pages do not advance"):
         walked(TRADES, of_day(), [page([trade(1, 7)], "5")])
@@ -301,6 +314,17 @@ def test_bars_before_the_newest_720_are_not_claimed() -> None:
     assert (found.until, found.rows.num_rows) == (None, 720)
     with pytest.raises(PermanentError, match=r"newest 720 bars only, from 2025-11-10 11:40 UTC on; there is no source"):
         walked(MINUTES, Partition(BTC, date(2025, 11, 9)), [bars(newest)])
+
+
+@pytest.mark.parametrize("newest", [710, 3, 0])
+def test_fewer_bars_than_720_prove_nothing_about_the_time_before_them(newest: int) -> None:
+    answer = bars([bar(minute) for minute in range(1421 - newest, 1421)])
+    (_, found) = walked(MINUTES, of_day(), [answer], now=of_day().start + timedelta(minutes=1420))
+    assert isinstance(found, Page)
+    assert (found.until, found.rows.num_rows) == (None, max(0, newest - 1))
+    assert "newest 720 bars only" in found.problem
+    with pytest.raises(PermanentError, match="newest 720 bars only"):
+        walked(MINUTES, Partition(BTC, date(2025, 11, 8)), [bars([])], now=of_day().end)
 
 
 def test_a_day_that_was_stored_far_enough_goes_on_from_the_newest_bars() -> None:

@@ -21,6 +21,7 @@ from pyarrow import csv
 from crypto_assets import sources
 from crypto_assets.config.collection import Collection
 from crypto_assets.config.environment import settings
+from crypto_assets.engine.instruments import needs_instrument, no_instrument
 from crypto_assets.engine.rest.ccxt_client import RestApi
 from crypto_assets.engine.rest.merged_pages import merged
 from crypto_assets.errors import PermanentError, StoreUnavailable, TransientError
@@ -112,6 +113,8 @@ class RestFeed:
         )
         if until is not None and until >= partition.end and not _missing_bars(series, partition, stored):
             return RestRows(stored, partition.end, ended=True, instrument=instrument)
+        if instrument is None and self._instrument_of and needs_instrument(series):
+            raise no_instrument(Track(series, partition.symbol))
         now = self._now(series, feed, partition.end) - feed.settle
         if now <= partition.start:
             raise PermanentError(f"{partition}: by the exchange's clock, {now:%Y-%m-%d %H:%M} UTC, it has not begun")

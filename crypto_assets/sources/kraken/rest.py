@@ -85,6 +85,7 @@ class KrakenRest:
                 "trade_time",
                 lambda token: self._trades(symbol, {"since": str(token)}),
                 lambda answer: self._page(symbol, answer),
+                self.latest_row(symbol),
             ),
             partition,
             stored,
@@ -114,16 +115,18 @@ class KrakenRest:
         answer = yield self._call("OHLC", self._params(partition.symbol) | {"since": since}, "klines")
         found, _ = rows.rows_of(key, answer, _BAR_WIDTHS)
         first = datetime.fromtimestamp(rows.micros(key, found[0][0]) // 1_000_000, UTC) if found else end
+        # By time, never by the number of rows: recorded answers to ccxt's and freqtrade's users had 707 to 718 rows.
+        reach = partition.start + (now - partition.start) // step * step - (BAR_PAGE - 1) * step
         problem = ""
-        # Fewer than 720 rows are all that there are since then.
-        if len(found) >= BAR_PAGE and first > begin:
-            oldest = f"{key}: Kraken has the newest {BAR_PAGE} bars only, from {first:%Y-%m-%d %H:%M} UTC on"
-            if first >= end:
+        if begin < reach and first > begin:
+            reach = min(first, reach)
+            oldest = f"{key}: Kraken has the newest {BAR_PAGE} bars only, from {reach:%Y-%m-%d %H:%M} UTC on"
+            if reach >= end:
                 raise PermanentError(
                     f"{oldest}; there is no source of older bars but Kraken's downloadable files "
                     "(`exchanges: kraken: files:` in collection.yaml)"
                 )
-            begin, known, problem = first, None, oldest
+            known, problem = None, oldest
         else:
             known = end
         table = rows.bars(key, found)

@@ -28,24 +28,29 @@ class TokenPage:
 
 @dataclass(frozen=True, slots=True)
 class TokenPages:
-    """The requests of a feed whose pages have tokens. Tokens are instants in nanoseconds; a page has rows after its token."""
+    """The requests of a feed whose pages have tokens. Tokens are instants in nanoseconds; a page has rows after its token.
+
+    `newest` asks for the newest row of all.
+    """
 
     source_key: str
     id_column: str
     time_column: str
     call: Callable[[int], Call]
     read: Callable[[Any], TokenPage]
+    newest: Call
 
 
 def by_token(pages: TokenPages, partition: Partition, stored: pa.Table, now: datetime) -> Walk:
     """Ask for the rows of a day from its beginning, or from the last stored row, to its end or to now.
 
-    The day is complete when a row at or after its end (or after now) was seen, or when an answer has no newer row. If a
+    The day is complete when a row at or after its end (or after now) was seen, or when an answer has no newer row and, for a
+    day that is over, the newest row of all says the same: an empty answer alone proves nothing. If a
     number is missing between two pages, the page is asked for again from one nanosecond earlier: rows of one instant may
     have been cut apart. What is missing then is missing at the exchange, and is counted.
 
     Raises:
-        PermanentError: the pages do not advance.
+        PermanentError: the pages do not advance, or an answer is empty although newer rows exist.
     """
     enough = min(now, partition.end)
     last_id, token = _start(pages, partition, stored)
@@ -55,6 +60,8 @@ def by_token(pages: TokenPages, partition: Partition, stored: pa.Table, now: dat
         ids, times = _ints(rows, pages.id_column), _ints(rows, pages.time_column)
         new = _new(ids, last_id)
         if not new.any() and (not len(ids) or page.token <= token):
+            if now >= partition.end:
+                yield from _nothing_newer(pages, partition, last_id)
             yield Page(rows.slice(0, 0), enough)
             return
         if new.any():
@@ -81,6 +88,18 @@ def _page(pages: TokenPages, token: int, last_id: int | None) -> Generator[Call 
         return page
     earlier = pages.read((yield pages.call(token - 1)))
     return earlier if _new(_ints(earlier.rows, pages.id_column), last_id).any() else page
+
+
+def _nothing_newer(pages: TokenPages, partition: Partition, last_id: int | None) -> Generator[Call | Page, Any, None]:
+    """Ask for the newest row of all; raises PermanentError if it comes after the last known one, and so should have come."""
+    newest = pages.read((yield pages.newest)).rows
+    ids, times = _ints(newest, pages.id_column), _ints(newest, pages.time_column)
+    after = _new(ids, last_id) & (times >= _us(partition.start))
+    if after.any():
+        raise PermanentError(
+            f"{pages.source_key}: expected the rows from {partition.start:%Y-%m-%d %H:%M} UTC on, found an empty answer, "
+            f"although number {int(ids[after].max())} exists; try again later"
+        )
 
 
 def _start(pages: TokenPages, partition: Partition, stored: pa.Table) -> tuple[int | None, int]:
