@@ -122,7 +122,8 @@ def _no_data(day: date, evidence: Mapping[str, Any]) -> Cause:
         return Cause(Kind.ILLIQUID, {"why": "nothing is due on this day", **_some(evidence, "opens")})
     if (life := evidence.get("life")) in _LIVES:
         return Cause(
-            _LIVES[life], _some(evidence, "first_listed", "last_listed", "expired", "inferred", "exchange_asked")
+            _LIVES[life],
+            _some(evidence, "first_listed", "listed_at", "last_listed", "expired", "inferred", "exchange_asked"),
         )
     if "last_listed" in evidence:
         return Cause(Kind.DELISTED, _some(evidence, "last_listed", "others_newest", "others"))

@@ -233,3 +233,40 @@ def test_old_headers_and_new_columns_are_read_alike(postgres_url: str, tmp_path:
                     headers.add(file.read(file.namelist()[0]).split(b"\n")[0])
     assert {header.count(b",") + 1 for header in headers} == {5, 6, 7}
     assert {max(header) > 127 for header in headers} == {True, False}
+
+
+def test_days_before_the_archive_began_are_asked_for_or_missing(postgres_url: str, tmp_path: Path) -> None:
+    day, now = date(2019, 6, 1), datetime(2019, 12, 20, tzinfo=UTC)
+    life = {"BTCUSDT": (date(2019, 5, 30), date(2019, 12, 31))}
+    with SandboxServer(World({"spot": life}, trades_per_day=1_440, now=now)) as server:
+        entry = {"exchange": "okx", "market_type": "spot", "datasets": ["ohlcv_1m"], "symbols": [BTC], "start": day}
+        for own in (day, day + timedelta(days=1)):  # OKX has none of this time, the sandbox would make them
+            key = f"candlesticks/daily/{own:%Y%m%d}/BTC-USDT-candlesticks-{own}.zip"
+            server.app.state.overrides_of["okx"][f"cdn/okex/traderecords/{key}"] = None
+        outcomes = {}
+        for rest in (False, True):
+            okx = OkxBench(server, postgres_url, tmp_path / "lake", {**entry, "rest": rest})
+            okx.now = lambda: now
+            okx.learn_instruments()
+            outcomes[rest] = okx.collect(day, day).of(day, "ohlcv_1m", BTC)
+        assert outcomes[False].state is State.MISSING
+        assert outcomes[False].reason == "the archive begins on 2019-12-01"
+        assert outcomes[True].state is State.PROVISIONAL, outcomes[True].reason
+        world = server.app.state.source
+        item, _, _ = world.listed["spot", "BTCUSDT"]
+        rows = okx.rows(Series.named("okx", "spot", "ohlcv_1m"), BTC, day)
+        closes = [int(close) for close in world.market.bars(item, "1m", day).close]
+        assert [row["close"] for row in rows] == [Decimal(close).scaleb(-item.price_decimals) for close in closes]
+
+
+@pytest.mark.parametrize("rest", [False, True])
+@pytest.mark.parametrize("day", [date(2019, 6, 1), date(2023, 6, 1)])  # before the archive began, and later
+def test_days_before_a_symbol_was_listed_are_no_data_as_its_instrument_says(
+    bench: Open, day: date, *, rest: bool
+) -> None:
+    okx = bench("linear", ["ohlcv_1m"], [SWAP], start=day, rest=rest)
+    outcome = okx.collect(day, day).of(day, "ohlcv_1m", SWAP, "linear")
+    assert outcome.state is State.NO_DATA
+    assert outcome.reason == "not listed before 2024-01-01 00:00 UTC: the exchange's instruments say so"
+    assert (outcome.evidence["life"], outcome.evidence["listed_at"]) == ("before", "2024-01-01T00:00:00+00:00")
+    assert "first_listed" not in outcome.evidence

@@ -236,8 +236,8 @@ class Edges:
 
 
 _SAID = (
-    *("first_listed", "last_listed", "listed_again", "exchange_first", "exchange_status", "exchange_latest"),
-    *("exchange_asked", "inferred", "looked_at"),
+    *("first_listed", "listed_at", "last_listed", "listed_again"),
+    *("exchange_first", "exchange_status", "exchange_latest", "exchange_asked", "inferred", "looked_at"),
 )
 
 

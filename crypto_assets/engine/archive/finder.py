@@ -17,6 +17,7 @@ from crypto_assets.engine.archive.user_files import UserFiles
 from crypto_assets.engine.day_outcomes import Target, refused
 from crypto_assets.engine.rest.symbol_life import Reported
 from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
+from crypto_assets.ledger.instruments import instrument_versions
 from crypto_assets.ledger.profiles import read_profiles
 from crypto_assets.model import Outcome, Partition, Series, State, Track
 from crypto_assets.rows.bar_calendar import anchor_of
@@ -38,6 +39,7 @@ class Finder:
         self._ledger = ledger
         self._now = now
         self._anchors: dict[Track, date | None] = {}
+        self._listed: dict[Track, datetime | None] = {}
         self.reported = Reported(feed)
         self.edges = Edges(self.beside, self.asks, now)
 
@@ -58,6 +60,7 @@ class Finder:
                 self._now(),
                 self.asks(target.series, target.symbol),
                 self.anchor(target.series, target.symbol),
+                listed_at=lambda: self.listed_at(target.track),
                 preferred_only=preferred_only,
             )
         except OF_THIS_PROCESS:
@@ -146,6 +149,16 @@ class Finder:
                 stored = read_profiles(connection, series, date.min, date.max, [symbol])
             self._anchors[track] = anchor_of(profile.day for profile in stored)
         return self._anchors[track]
+
+    def listed_at(self, track: Track) -> datetime | None:
+        """Return when a symbol was first listed, as the recorded instruments of its exchange say; None if they do not."""
+        series, symbol = track
+        if track not in self._listed:
+            with self._ledger.transaction() as connection:
+                known = instrument_versions(connection, series.exchange, series.market_type, symbol)
+            said = (one.instrument.listed_at for one in known)
+            self._listed[track] = min((instant for instant in said if instant is not None), default=None)
+        return self._listed[track]
 
 
 def not_asked_yet(target: Target, day: date) -> Outcome:

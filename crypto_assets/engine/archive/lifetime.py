@@ -8,7 +8,7 @@ checked again later (`review.py`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
@@ -48,9 +48,9 @@ class Asks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """The reason and the evidence why days without a file have no data; if they should have data, only the evidence.
+    """The reason and the evidence why days without a file have no data.
 
-    `hint` is advice for people about a missing day.
+    If they should have data: the evidence, a reason if the archive cannot have a file, and a `hint` for people.
     """
 
     no_data: bool
@@ -75,7 +75,11 @@ def expired(source: Source, symbol: str, day: date) -> Cause | None:
 
 
 class Lifetime:
-    """The life of one symbol of one series, from its listing, other symbols and the exchange."""
+    """The life of one symbol of one series, from its listing, other symbols, the exchange and its instruments.
+
+    `archive_begins`: `first_listed` is the first day of the archive, which says nothing about the symbol. `listed_at` returns
+    when the symbol was listed, as the exchange's instruments say; None if they do not.
+    """
 
     def __init__(
         self,
@@ -84,6 +88,9 @@ class Lifetime:
         now: datetime,
         first_listed: date,
         reported: Asks | None,
+        listed_at: Callable[[], datetime | None],
+        *,
+        archive_begins: bool,
     ) -> None:
         self._site = site
         self._track = track
@@ -92,22 +99,26 @@ class Lifetime:
         self._today = now.astimezone(UTC).date()
         self._first_listed = first_listed
         self._reported = reported
+        self._listed_at = listed_at
+        self._archive_begins = archive_begins
 
     # ---- before the first file --------------------------------------------------------------------------------------
 
     def before(self, day: date) -> Cause:
         """Return the cause of a day before the archive's first file."""
         listed = f"the archive's first file is of {self._first_listed}"
+        if self._archive_begins:
+            listed = f"the archive begins on {self._first_listed}"
         if self._reported is None:
-            return self._inferred_before()
+            return self._before_unasked(day)
         try:
             first = self._reported.first(self._series, self._symbol)
         except OF_THIS_PROCESS:
             raise
         except CryptoAssetsError as error:
-            return self._inferred_before(error)
+            return self._before_unasked(day, error)
         if first is None:  # exchanges forget delisted symbols
-            return self._inferred_before()
+            return self._before_unasked(day)
         evidence = {"exchange_first": first.isoformat(), **self._asked()}
         if day < first.date():
             reason = f"not listed before {first:%Y-%m-%d %H:%M} UTC: the exchange's first row; {listed}"
@@ -115,11 +126,24 @@ class Lifetime:
         hint = f"{listed}, but the exchange has rows from {first:%Y-%m-%d %H:%M} UTC on"
         return Cause(False, hint=hint, evidence=evidence)
 
-    def _inferred_before(self, problem: CryptoAssetsError | None = None) -> Cause:
-        evidence = {LIFE: "before", "inferred": True, "looked_at": self._now.isoformat()}
-        if problem:
-            evidence |= problem_of("exchange", problem)
+    def _before_unasked(self, day: date, problem: CryptoAssetsError | None = None) -> Cause:
+        """Return the cause of a day before the archive's first file if the exchange does not say its first row."""
+        failed = problem_of("exchange", problem) if problem else {}
+        if (found := self._before_instrument(day, failed)) is not None:
+            return found
+        if self._archive_begins:
+            return Cause(False, f"the archive begins on {self._first_listed}", evidence=failed)
+        evidence = {LIFE: "before", "inferred": True, "looked_at": self._now.isoformat(), **failed}
         return Cause(True, f"not listed before {self._first_listed}: the archive's first file", evidence=evidence)
+
+    def _before_instrument(self, day: date, failed: Mapping[str, Any]) -> Cause | None:
+        """Return the cause of a day before the instant at which the symbol was listed, as the exchange's instruments say."""
+        listed_at = self._listed_at()
+        if listed_at is None or day >= listed_at.date():
+            return None
+        evidence = {LIFE: "before", "inferred": True, "looked_at": self._now.isoformat(), **failed}
+        reason = f"not listed before {listed_at:%Y-%m-%d %H:%M} UTC: the exchange's instruments say so"
+        return Cause(True, reason, evidence={**evidence, "listed_at": listed_at.isoformat()})
 
     # ---- after a file -----------------------------------------------------------------------------------------------
 
@@ -145,7 +169,7 @@ class Lifetime:
             earlier = earlier or before
             later = later or (after if after is not None and after > days[-1] else None)
         if earlier is None:
-            return dict.fromkeys(days, NOTHING_KNOWN)
+            return {day: self._before_instrument(day, {}) or NOTHING_KNOWN for day in days}
         if later is not None:
             return dict.fromkeys(days, self._between(earlier, later))
         return self._at_the_end(days, earlier)

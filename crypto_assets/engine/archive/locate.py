@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -37,6 +37,7 @@ def locate(
     reported: Asks | None = None,
     anchor: date | None = None,
     *,
+    listed_at: Callable[[], datetime | None] = lambda: None,
     preferred_only: bool = False,
 ) -> Located:
     """Return the files that hold `days` (ascending) of one symbol.
@@ -49,6 +50,7 @@ def locate(
     Args:
         reported: the means to ask the exchange about the symbol, if that is allowed.
         anchor: a day on which a bar of the symbol opens, for three-day bars.
+        listed_at: returns when the symbol was listed, as the exchange's instruments say; None if they do not.
         preferred_only: search only the preferred feed.
 
     Raises:
@@ -65,11 +67,12 @@ def locate(
     holders, wanted = _held(site, track, feeds, wanted)
     if wanted:
         first_listed = require_listed(site, track, feeds)
-        about = {"first_listed": str(first_listed), "listing": site.listing_url}
+        archive_begins = any(feed.since == first_listed for feed in feeds)
+        about = {"archive_begins" if archive_begins else "first_listed": str(first_listed), "listing": site.listing_url}
         not_due = {day: rule for day in wanted if (rule := due(series.timeframe or "", day, anchor)).opens is False}
         outcomes += [nothing_due(series, symbol, day, rule) for day, rule in not_due.items()]
         wanted = [day for day in wanted if day not in not_due]
-        life = Lifetime(site, track, now, first_listed, reported)
+        life = Lifetime(site, track, now, first_listed, reported, listed_at, archive_begins=archive_begins)
         causes = _causes(life, wanted, first_listed, holders)
         asked = Unlisted([], frozenset())
         if site.archive_url:
@@ -159,7 +162,9 @@ def _not_there(
     else:
         keys = sources.archives(track.series)[0].keys(sources.name_of(*track), day)
         state = State.MISSING
-        reason = f"expected {' and '.join(keys)} by {expected_by:%Y-%m-%d}, the archive does not list it"
+        reason = (
+            cause.reason or f"expected {' and '.join(keys)} by {expected_by:%Y-%m-%d}, the archive does not list it"
+        )
     if day in asked.asked:
         evidence["asked_by_name"] = "404"
         reason += ", nor has it under its name" if state is State.MISSING else ""
@@ -172,6 +177,8 @@ def _not_there(
 
 def require_listed(site: ArchiveSite, track: Track, feeds: Sequence[ArchiveFeed] | None = None) -> date:
     """Return the first day of a symbol in the archive, in all of its feeds or the given ones.
+
+    It is the first day of the archive itself where no listing of the symbol can be read from its beginning.
 
     Raises:
         UnknownSymbol: the archive has none; the message names similar symbols that it lists.
