@@ -14,6 +14,7 @@ from crypto_assets.errors import BadContent, PermanentError
 from crypto_assets.model import Instrument, Partition, Series
 from crypto_assets.sources.bybit.instruments import BybitInstruments
 from crypto_assets.sources.bybit.rest import INTERVALS, BybitRest
+from crypto_assets.sources.bybit.symbols import exchange_name
 from crypto_assets.sources.feeds import Call, Page
 from crypto_assets_tests.sources.bybit_files import rows_of
 
@@ -35,6 +36,17 @@ def answer_of(*rows: Any, **more: Any) -> dict[str, Any]:
     return {"retCode": 0, "retMsg": "OK", "result": {"list": list(rows)}, "time": MS, **more}
 
 
+def owned(feed: BybitRest, answer: Any) -> Any:
+    """Return an answer that says whose rows it has, as Bybit's do, if it says nothing else."""
+    if not isinstance(answer, dict) or not isinstance(answer.get("result"), dict):
+        return answer
+    name = exchange_name(feed.series.market_type, symbol_of(feed))
+    said = {"category": feed.series.market_type, "symbol": name} | answer["result"]
+    if isinstance(said.get("list"), list):
+        said["list"] = [{"symbol": name} | one if isinstance(one, dict) else one for one in said["list"]]
+    return answer | {"result": said}
+
+
 def walked(feed: BybitRest, *answers: Any, now: datetime = LATER, until: datetime | None = None, day: date = DAY):
     """Return the calls and the pages of a walk that gets these answers."""
     stored = datasets.get(feed.series.table).schema.empty_table()
@@ -45,7 +57,7 @@ def walked(feed: BybitRest, *answers: Any, now: datetime = LATER, until: datetim
         while True:
             if isinstance(step, Call):
                 calls.append(step)
-                step = walk.send(waiting.pop(0))
+                step = walk.send(owned(feed, waiting.pop(0)))
             else:
                 assert isinstance(step, Page)
                 pages.append(step)
@@ -150,7 +162,7 @@ def test_funding_counts_the_hours_since_the_event_before():
 
 
 def trade(ms: int, uid: str, size: str = "1", side: str = "Buy") -> dict[str, str]:
-    return {"execId": uid, "symbol": "BTCUSDT", "price": "2", "size": size, "side": side, "time": str(ms)}
+    return {"execId": uid, "price": "2", "size": size, "side": side, "time": str(ms)}
 
 
 def test_recorded_trades_are_read_and_do_not_reach_the_beginning_of_their_day(realdata):
@@ -211,6 +223,34 @@ def test_trades_of_inverse_contracts_are_in_base():
 def test_an_answer_of_another_form_is_refused(dataset, answer):
     with pytest.raises(BadContent, match="expected"):
         walked(rest(dataset, "linear"), answer)
+
+
+BAR = [str(MS), "1", "1", "1", "1", "1", "1"]
+EVENT = {"fundingRate": "0.0001", "fundingRateTimestamp": str(MS)}
+
+
+def said(said: dict[str, str], *rows: Any) -> dict[str, Any]:
+    return {"retCode": 0, "result": {**said, "list": list(rows)}}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "answer", "found"),
+    [
+        ("ohlcv_1d", said({"symbol": "ETHUSDT"}, BAR), "category linear, symbol ETHUSDT"),
+        ("ohlcv_1d", said({"symbol": "ETHUSDT"}), "category linear, symbol ETHUSDT"),
+        ("ohlcv_1d", said({"category": "inverse"}, BAR), "category inverse, symbol BTCUSDT"),
+        ("ohlcv_1w", said({"symbol": "ETHUSDT"}, BAR), "category linear, symbol ETHUSDT"),
+        ("funding_rates", said({}, EVENT, EVENT | {"symbol": "ETHUSDT"}), "category linear, symbol ETHUSDT"),
+        ("funding_rates", said({"category": "spot"}, EVENT), "category spot, symbol BTCUSDT"),
+        ("trades", said({}, trade(MS + 1, "b"), trade(MS - 1, "a") | {"symbol": "BTCPERP"}), "symbol BTCPERP"),
+        ("trades", said({"category": "spot"}, trade(MS - 1, "a")), "category spot, symbol BTCUSDT"),
+    ],
+)
+def test_rows_of_another_symbol_or_category_are_refused(dataset, answer, found):
+    day = date(2026, 2, 2) if dataset == "ohlcv_1w" else DAY
+    now = LATER + timedelta(days=7)
+    with pytest.raises(BadContent, match=rf"expected rows of linear BTCUSDT, found .*{found}"):
+        walked(rest(dataset, "linear"), answer, day=day, now=now)
 
 
 def test_the_clock_is_read_to_the_microsecond():

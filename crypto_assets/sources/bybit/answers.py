@@ -52,9 +52,29 @@ def list_of(what: str, answer: Any) -> list[Any]:
     return found[::-1]
 
 
-def bars(key: str, series: Series, answer: Any) -> pa.Table:
+def rows_of(key: str, series: Series, name: str, answer: Any) -> list[Any]:
+    """Return the rows of an answer about one symbol, oldest first; `name` is Bybit's own.
+
+    An answer says its category; the symbol is in the result of bars, and in each row of funding events and trades.
+
+    Raises:
+        BadContent: it is about another category or symbol, or does not say which; and as `list_of`.
+    """
+    result, found = result_of(key, answer), list_of(key, answer)
+    owners = [result] if series.table == "ohlcv" else found
+    symbols = [one.get("symbol") if isinstance(one, dict) else None for one in owners]
+    other = next((symbol for symbol in symbols if symbol != name), name)
+    if result.get("category") != series.market_type or other != name:
+        raise BadContent(
+            f"{key}: expected rows of {series.market_type} {name}, found category {str(result.get('category'))[:60]}, "
+            f"symbol {str(other)[:60]}; nothing of this answer was stored"
+        )
+    return found
+
+
+def bars(key: str, series: Series, name: str, answer: Any) -> pa.Table:
     """Return the bars of an answer, oldest first."""
-    found = list_of(key, answer)
+    found = rows_of(key, series, name, answer)
     for row in found:
         if not isinstance(row, list) or len(row) != _BAR_CELLS:
             raise BadContent(f"{key}: expected bars of {_BAR_CELLS} values, found {str(row)[:200]}")
@@ -65,9 +85,9 @@ def bars(key: str, series: Series, answer: Any) -> pa.Table:
     return in_schema(datasets.get("ohlcv"), columns, len(found)) if found else _nothing(series)
 
 
-def funding(key: str, series: Series, answer: Any) -> pa.Table:
+def funding(key: str, series: Series, name: str, answer: Any) -> pa.Table:
     """Return the funding events of an answer, oldest first, each with the hours since the one before."""
-    found = [_cells(key, one, ("fundingRateTimestamp", "fundingRate")) for one in list_of(key, answer)]
+    found = [_cells(key, one, ("fundingRateTimestamp", "fundingRate")) for one in rows_of(key, series, name, answer)]
     if not found:
         return _nothing(series)
     columns = _columns(key, ("funding_time", "funding_rate"), found)
@@ -79,9 +99,11 @@ def funding(key: str, series: Series, answer: Any) -> pa.Table:
     return in_schema(datasets.get("funding_rates"), columns, len(found))
 
 
-def trades(key: str, series: Series, answer: Any) -> pa.Table:
+def trades(key: str, series: Series, name: str, answer: Any) -> pa.Table:
     """Return the trades of an answer, oldest first, each with its place among those of its instant in the answer."""
-    found = [_cells(key, one, ("time", "price", "size", "execId", "side")) for one in list_of(key, answer)]
+    found = [
+        _cells(key, one, ("time", "price", "size", "execId", "side")) for one in rows_of(key, series, name, answer)
+    ]
     if not found:
         return _nothing(series)
     columns = _columns(key, ("trade_time", "price", "amount"), found)

@@ -120,6 +120,7 @@ class BybitRest:
     ) -> Walk:
         """Return the requests that complete a day; see `QueryFeed.walk`."""
         key, symbol = self.source_key(partition.symbol), partition.symbol
+        name = exchange_name(self._market, symbol)
         if self.series.table == "trades":
             return self._recent(partition, until, now)
         if self.series.table == "funding_rates":
@@ -133,7 +134,7 @@ class BybitRest:
                 now,
                 page_rows=_FUNDING_PAGE,
                 call=lambda: call,
-                read=lambda answer: answers.funding(key, self.series, answer),
+                read=lambda answer: answers.funding(key, self.series, name, answer),
             )
         step = step_of(self.series)
         if step is None:
@@ -146,7 +147,7 @@ class BybitRest:
             step=step,
             page_rows=_BARS_PAGE,
             call=lambda start, end, rows: self._bars(symbol, start, end, rows),
-            read=lambda answer: answers.bars(key, self.series, answer),
+            read=lambda answer: answers.bars(key, self.series, name, answer),
         )
 
     def _long_bar(self, partition: Partition, now: datetime) -> Walk:
@@ -155,16 +156,16 @@ class BybitRest:
         if now < closes:
             return
         answer = yield self._bars(partition.symbol, partition.start, partition.end, _BARS_PAGE)
-        rows = answers.bars(self.source_key(partition.symbol), self.series, answer)
+        name = exchange_name(self._market, partition.symbol)
+        rows = answers.bars(self.source_key(partition.symbol), self.series, name, answer)
         yield Page(between(rows, self.series, partition.start, partition.end), partition.end)
 
     def _recent(self, partition: Partition, until: datetime | None, now: datetime) -> Walk:
         """Ask for the newest trades; where a page is full, its oldest instant may be cut and is left out."""
         key, most = self.source_key(partition.symbol), _TRADES_PAGE[self._market]
         begin = max(partition.start, until or partition.start)
-        found = answers.trades(
-            key, self.series, (yield self._call(self._path, self._params(partition.symbol) | {"limit": most}))
-        )
+        answer = yield self._call(self._path, self._params(partition.symbol) | {"limit": most})
+        found = answers.trades(key, self.series, exchange_name(self._market, partition.symbol), answer)
         times = found.column("trade_time").to_pylist()
         if times != sorted(times):
             raise BadContent(f"{key}: expected trades newest first, found times in another order")
