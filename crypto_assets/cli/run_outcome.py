@@ -34,7 +34,7 @@ class Asked:
     """The requested days, and what could not be tried: hosts by exchange, symbols, words of the command.
 
     Stored days of the exchanges in `never_asked` were not verified either. `left` are incomplete days that were skipped
-    because only another archive file can complete them.
+    because only another archive file can complete them. `unchosen`: one line for each entry whose rule has no symbol yet.
     """
 
     requests: Sequence[Request]
@@ -43,6 +43,7 @@ class Asked:
     misspelt: Sequence[str] = ()
     never_asked: Set[str] = frozenset()
     left: Sequence[Problem] = ()
+    unchosen: Sequence[str] = ()
 
     @property
     def days(self) -> int:
@@ -121,6 +122,7 @@ def report(asked: Asked, *, as_json: bool, verbose: bool = False) -> int:
         print_json(asked, found, [*(_problem(record) for record in bad), *untried, *asked.left], len(accepted))
     else:
         _print_text(asked, found, [_problem(record) for record in bad], untried, verbose)
+        print_unchosen(asked.unchosen)
     if accepted:
         err.print(acknowledged_in_words(len(accepted)), markup=False)
     _print_kept(asked, fine)
@@ -129,7 +131,13 @@ def report(asked: Asked, *, as_json: bool, verbose: bool = False) -> int:
         err.print(
             f"[red]error:[/red] {counted(unsaid, 'day')} without a record; the run was stopped. Run the command again"
         )
-    return 1 if bad or untried or asked.left or asked.unknown or asked.misspelt else 0
+    return 1 if bad or untried or asked.left or asked.unknown or asked.misspelt or asked.unchosen else 0
+
+
+def print_unchosen(lines: Sequence[str]) -> None:
+    """Print the entries of which nothing can be collected, because no symbol is known that their rule chooses."""
+    for line in lines:
+        out.print(f"entry {line}", markup=False)
 
 
 def _print_note(message: str) -> None:
@@ -204,6 +212,8 @@ def print_json(asked: Asked, found: Sequence[Any], problems: Sequence[Problem], 
         ]
     if asked.misspelt:
         answer["misspelt"] = list(asked.misspelt)
+    if asked.unchosen:
+        answer["entries_without_symbols"] = list(asked.unchosen)
     click.echo(json.dumps(answer, indent=1))
 
 

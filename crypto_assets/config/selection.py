@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from crypto_assets.config.collection import Collection, SeriesEntry
 from crypto_assets.config.environment import settings
 from crypto_assets.errors import ConfigError
-from crypto_assets.model import Track, TrackDay, path_symbol
+from crypto_assets.model import Track, TrackDay, path_symbol, unified_symbol
 from crypto_assets.model.symbols import similar_symbols, symbol_text
 
 Selected = tuple[SeriesEntry, tuple[Track, ...]]
@@ -75,6 +75,31 @@ def select(
     if not result:
         raise ConfigError(_excluded(collection, {name: value for name, value in filters.items() if value}))
     return result
+
+
+def without_symbols(
+    collection: Collection,
+    first: date | None = None,
+    last: date | None = None,
+    *,
+    exchange: str | None = None,
+    market_type: str | None = None,
+    symbols: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+) -> list[SeriesEntry]:
+    """Return the entries whose rule has chosen no symbol, although the filters and days may match what it would choose.
+
+    Nothing of them can be collected, and no day says so: a command that was asked for them is not complete.
+    """
+    return [
+        entry
+        for entry in collection.ruled
+        if entry.rule and not entry.symbols
+        if exchange in (None, entry.exchange) and market_type in (None, entry.market_type)
+        if not datasets or set(datasets) & set(entry.datasets)
+        if not symbols or entry.rule.of(unified_symbol(symbol, entry.market_type) for symbol in symbols)
+        if (last is None or entry.start <= last) and (first is None or first <= entry.until(date.max))
+    ]
 
 
 def known_symbols(collection: Collection, symbols: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -25,7 +25,8 @@ NO_SYMBOLS = (
     "no symbol is known yet that matches `{rule}`; `crypto-assets symbols --refresh` lists what the exchange has"
 )
 NO_VOLUME = (
-    "no 1d bars of `{rule}` are stored in Postgres yet; collect `ohlcv_1d` of these symbols in an entry of its own"
+    "no symbol is known yet for `{rule}`: it ranks the 1d bars in Postgres of the days before; let an entry of its own "
+    "collect `ohlcv_1d` of these symbols, then run `collect` again"
 )
 
 
@@ -96,11 +97,11 @@ def _symbols(connection: psycopg.Connection[Any], entry: SeriesEntry, rule: Symb
     return [symbol for (symbol,) in rows]
 
 
-def hints(collection: Collection) -> list[str]:
-    """Return a line for each entry whose rule chooses nothing yet."""
+def hints(collection: Collection, entries: Sequence[SeriesEntry] | None = None) -> list[str]:
+    """Return a line for each entry whose rule chooses nothing yet; of all entries, or of some."""
     return [
         f"{collection.name_of(entry)}: " + (NO_VOLUME if entry.rule.top else NO_SYMBOLS).format(rule=entry.rule)
-        for entry in collection.ruled
+        for entry in (collection.ruled if entries is None else entries)
         if entry.rule and not entry.symbols
     ]
 

@@ -136,7 +136,7 @@ def test_without_a_ledger_a_rule_chooses_nothing_and_says_what_to_do(ledger):
     assert found.series == []
     first, second = hints(found)
     assert first.startswith("every: no symbol is known yet that matches `all`; `crypto-assets symbols --refresh`")
-    assert second.startswith("top: no 1d bars of `top 3 by quote volume of */EUR` are stored in Postgres yet")
+    assert second.startswith("top: no symbol is known yet for `top 3 by quote volume of */EUR`: it ranks the 1d bars")
 
 
 # ---- top ------------------------------------------------------------------------------------------------------------------
@@ -248,3 +248,27 @@ def test_definitions_come_from_the_ledger_alone_and_grow_with_it(sandbox, tmp_pa
     symbols = ["BTC-USDT", "ETH-USDT", "ETH-BTC", "OLD-USDT"]
     lake = {key(f"binance/spot/ohlcv_1d/{symbol}") for symbol in symbols}
     assert lake <= assets()
+
+
+def test_an_entry_whose_listing_failed_is_named_and_no_command_calls_it_complete(
+    sandbox, tmp_path, postgres_url, monkeypatch
+):
+    perp = entry("all", name="perpetual", market_type="linear")
+    mine = make(sandbox, tmp_path, postgres_url, monkeypatch, entry(["BTC/USDT"], name="named"), perp)
+    sandbox.app.state.faults.on(make_fault(fault="html", pattern="*futures*", kinds=("listing",)))
+    sandbox.app.state.faults.on(make_fault(fault="http-500", pattern="*/fapi/*"))
+    days = ("--from", "2024-01-05", "--to", "2024-01-05")
+    collected = mine.command("collect", *days, "--json")
+    assert collected.code == 1, collected.err
+    assert collected.json["states"] == {"available": 1}
+    (said,) = collected.json["entries_without_symbols"]
+    assert said.startswith("perpetual: no symbol is known yet that matches `all`")
+    for command in (("collect", *days), ("fill", *days), ("gaps", *days), ("status",)):
+        found = mine.command(*command)
+        assert (found.code, "entry perpetual: no symbol is known yet" in " ".join(found.out.split())) == (1, True), (
+            command,
+            found.out,
+        )
+        assert "nothing is missing" not in found.out
+    only = mine.command("collect", *days, "--exchange", "binance", "--market-type", "spot")
+    assert only.code == 0, "the entry was not asked for"

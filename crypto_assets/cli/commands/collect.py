@@ -22,7 +22,7 @@ from crypto_assets.cli.options import (
     with_ledger,
 )
 from crypto_assets.cli.progress import progress
-from crypto_assets.cli.run_outcome import Asked, print_json, problem_of_gap, report
+from crypto_assets.cli.run_outcome import Asked, print_json, print_unchosen, problem_of_gap, report
 from crypto_assets.engine.problems import Problem
 
 _NEW_LAKE = click.option(
@@ -74,6 +74,7 @@ def collect(
     from crypto_assets.config import selection
 
     collection = load_listed()
+    asked = dict(filters)
     misspelt = _without_misspelt(collection, filters)
     selected = selection.select(collection, **filters)
     now = today()
@@ -85,7 +86,8 @@ def collect(
     tracks = {track for request in requests for track in request.tracks}
     _require_same(collection, new_lake=new_lake, new_origin=new_origin)
     with_ledger(lambda ledger: lost_of(ledger, tracks), make=True)
-    sys.exit(collect_all(collection, requests, misspelt, as_json=as_json, verbose=verbose))
+    unchosen = selection.without_symbols(collection, first, last or now, **asked)
+    sys.exit(collect_all(collection, requests, misspelt, unchosen=unchosen, as_json=as_json, verbose=verbose))
 
 
 @click.command(
@@ -117,8 +119,10 @@ def fill(
     from crypto_assets.config import selection
     from crypto_assets.config.environment import settings
     from crypto_assets.engine.archive.settled import unchanged
+    from crypto_assets.ledger.symbol_rules import hints
 
     collection = load_listed()
+    unchosen = selection.without_symbols(collection, first, last or today() - timedelta(days=1), **filters)
     misspelt = _without_misspelt(collection, filters)
     _require_same(collection, new_lake=new_lake, new_origin=new_origin)
     look_again(collection, filters, older_than=timedelta(0), timeout_s=15.0, make=True)
@@ -137,12 +141,15 @@ def fill(
         )
     if requests:
         left = [problem_of_gap(gap) for gap in settled]
-        sys.exit(collect_all(collection, requests, misspelt, left, as_json=as_json, verbose=verbose))
+        sys.exit(collect_all(collection, requests, misspelt, left, unchosen=unchosen, as_json=as_json, verbose=verbose))
+    nothing = hints(collection, unchosen)
     if as_json:
-        print_json(Asked(requests, misspelt=misspelt), [], [problem_of_gap(gap) for gap in settled])
+        print_json(Asked(requests, misspelt=misspelt, unchosen=nothing), [], [problem_of_gap(gap) for gap in settled])
+    elif nothing:
+        print_unchosen(nothing)
     elif not settled:
         out.print("nothing is missing")
-    sys.exit(1 if misspelt or settled else 0)
+    sys.exit(1 if misspelt or settled or nothing else 0)
 
 
 def _require_same(collection: Any, *, new_lake: bool, new_origin: bool) -> None:
@@ -184,6 +191,7 @@ def collect_all(
     misspelt: Sequence[str] = (),
     left: Sequence[Problem] = (),
     *,
+    unchosen: Sequence[Any] = (),
     as_json: bool,
     verbose: bool = False,
 ) -> int:
@@ -191,6 +199,7 @@ def collect_all(
 
     Args:
         left: incomplete days that are not requested now; this has been printed already.
+        unchosen: requested entries whose rule has chosen no symbol: nothing of them is collected.
 
     Raises:
         UnknownSymbol: the exchange knows none of the symbols.
@@ -198,6 +207,7 @@ def collect_all(
     from crypto_assets.defs import runs
     from crypto_assets.engine import preflight
     from crypto_assets.errors import UnknownSymbol
+    from crypto_assets.ledger.symbol_rules import hints
 
     with err.status("asking the exchange"):
         found = with_ledger(lambda ledger: preflight.check(collection, requests, ledger, today()), make=True)
@@ -209,7 +219,15 @@ def collect_all(
     if found.requests:
         with progress(sum(request.days for request in found.requests), as_json, "collecting") as step:
             down |= runs.execute(collection, found.requests, step)
-    asked = Asked(requests, down, found.unknown, misspelt, never_asked=frozenset(found.unreachable), left=left)
+    asked = Asked(
+        requests,
+        down,
+        found.unknown,
+        misspelt,
+        never_asked=frozenset(found.unreachable),
+        left=left,
+        unchosen=hints(collection, unchosen),
+    )
     return report(asked, as_json=as_json, verbose=verbose)
 
 

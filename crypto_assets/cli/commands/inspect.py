@@ -21,8 +21,10 @@ from crypto_assets.cli.options import (
     gaps_by_entry,
     load_configured,
     look_again,
+    today,
     with_ledger,
 )
+from crypto_assets.cli.run_outcome import print_unchosen
 from crypto_assets.engine.problems import Problem, spans
 from crypto_assets.ledger.coverage_tables import status_json, status_table
 from crypto_assets.model import State, TrackDay, days_between
@@ -46,8 +48,8 @@ def gaps(
 ) -> None:
     """Show what is missing, and why.
 
-    Exit code 1 if something is missing that nobody has acknowledged. Each line ends with the cause in brackets
-    (docs/concepts/incidents.md), then the minutes that are missing inside a stored day.
+    Exit code 1 if something is missing that nobody has acknowledged, or an entry has no symbol yet. Each line ends with
+    the cause in brackets (docs/concepts/incidents.md), then the minutes that are missing inside a stored day.
     """
     if context.invoked_subcommand:
         if given := [name for name, value in context.params.items() if value]:
@@ -55,24 +57,34 @@ def gaps(
                 f"expected the options after {context.invoked_subcommand}, found {', '.join(given)} before it"
             )
         return
+    from crypto_assets.config.selection import without_symbols
+    from crypto_assets.ledger.symbol_rules import hints
     from crypto_assets.quality.gap_causes import as_json as json_of
     from crypto_assets.quality.gap_causes import explain
 
     collection = load_configured()
-    look_again(collection, filters, older_than=timedelta(days=1), timeout_s=5.0)
-    found = [gap for _, of_entry in gaps_by_entry(collection, first, last, filters) for gap in of_entry]
+    unchosen = hints(collection, without_symbols(collection, first, last or _yesterday(), **filters))
+    found = []
+    if collection.series or not unchosen:
+        look_again(collection, filters, older_than=timedelta(days=1), timeout_s=5.0)
+        found = [gap for _, of_entry in gaps_by_entry(collection, first, last, filters) for gap in of_entry]
     explained = with_ledger(lambda ledger: explain(ledger, found)) if found else []
     open_ = [one for one in explained if one.gap.is_open]
     if as_json:
         click.echo(json.dumps([json_of(one) for one in explained], indent=1))
     else:
         _echo(explained if everything else open_)
-        if not open_:
+        print_unchosen(unchosen)
+        if not open_ and not unchosen:
             out.print("nothing is missing" + (" that nobody has acknowledged" if explained else ""))
         if count := len(explained) - len(open_):
             days = "1 day is" if count == 1 else f"{count} days are"
             print_line(f"{days} acknowledged" + ("" if everything else "; --all lists them"))
-    sys.exit(1 if open_ else 0)
+    sys.exit(1 if open_ or unchosen else 0)
+
+
+def _yesterday() -> date:
+    return today() - timedelta(days=1)
 
 
 def _echo(explained: Sequence[Explained]) -> None:
@@ -122,8 +134,12 @@ def status(as_json: bool) -> None:
     Exit code 1 if `gaps` shows something. A day is one symbol of a dataset over one UTC day, from the entry's start
     to its end or yesterday.
     """
+    from crypto_assets.config.selection import without_symbols
+    from crypto_assets.ledger.symbol_rules import hints
+
     collection = load_configured()
     found_gaps, found = coverage_of(collection)
+    unchosen = hints(collection, without_symbols(collection, last=_yesterday()))
     if as_json:
         click.echo(json.dumps([status_json(one) for one in found], indent=1))
     else:
@@ -136,7 +152,8 @@ def status(as_json: bool) -> None:
             out.print("`crypto-assets validate` runs the checks again and names those that fail, with their days")
         if days := with_ledger(lambda ledger: unlisted_days(collection, ledger)):
             out.print(unlisted_in_words(days))
-    sys.exit(1 if any(gap.is_open for gap in found_gaps) else 0)
+        print_unchosen(unchosen)
+    sys.exit(1 if unchosen or any(gap.is_open for gap in found_gaps) else 0)
 
 
 for _command in acknowledge.SUBCOMMANDS:
