@@ -14,6 +14,7 @@ from dagster._grpc.utils import default_grpc_server_shutdown_grace_period
 
 from crypto_assets.access.callers import EVERYBODY
 from crypto_assets.cli.commands import all_commands
+from crypto_assets.config.api_keys import api_key_variables
 from crypto_assets.config.environment import PREFIX, Settings
 from crypto_assets.config.project import FILES
 from crypto_assets.instance import healthcheck, parts
@@ -102,7 +103,7 @@ def test_the_settings_are_known_and_fit_the_other_services(services: dict[str, S
     ours = [service for service in services.values() if service.image == OURS]
     given = {**ours[0].environment, **stages[-1].variables()}
     assert all(service.environment == ours[0].environment for service in ours)
-    fields = {PREFIX + name.upper() for name in Settings.model_fields}
+    fields = {*(PREFIX + name.upper() for name in Settings.model_fields), *api_key_variables()}
     assert {name for name in given if name.startswith(PREFIX)} <= fields
     assert given["CRYPTO_ASSETS_UI_USERS"] == EVERYBODY
     settings = Settings.model_validate(

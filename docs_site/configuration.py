@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from crypto_assets.config.api_keys import API_KEY_MEANING, API_KEY_VARIABLE
 from crypto_assets.config.collection import Collection
 from crypto_assets.config.environment import PREFIX, Settings
 from docs_site.tables import table
@@ -68,10 +69,13 @@ def environment() -> str:
     """Return the table of the variables `CRYPTO_ASSETS_*`."""
     return table(
         ("variable", "meaning", "default"),
-        (
-            (f"`{PREFIX}{name.upper()}`", field.description or "", _value(name, field.get_default()))
-            for name, field in Settings.model_fields.items()
-        ),
+        [
+            *(
+                (f"`{PREFIX}{name.upper()}`", field.description or "", _value(name, field.get_default()))
+                for name, field in Settings.model_fields.items()
+            ),
+            (f"`{API_KEY_VARIABLE}`", API_KEY_MEANING, ""),
+        ],
     )
 
 

@@ -62,7 +62,8 @@ class ExchangeConfig(BaseModel):
     )
     files: Path | None = Field(
         default=None,
-        description="a folder, or a zip, of files that you downloaded from the exchange (Kraken); its days are preferred",
+        description="a folder, or a zip, of files that you downloaded from the exchange, if its source reads "
+        "them; their days are preferred",
     )
     limits: dict[str, list[Limit]] = Field(
         default={}, description="instead of the exchange's own, by budget, such as `archive: [20/s]`; `[]`: none"

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
+from crypto_assets.config.api_keys import API_KEY_VARIABLE, api_key_variables, api_keys, is_api_key
 from crypto_assets.config.loopback import direct_to_loopback
 from crypto_assets.config.project_folder import COLLECTION, project_folder, working_directory
 from crypto_assets.errors import ConfigError
@@ -36,7 +37,7 @@ _given_home: ContextVar[Path | None] = ContextVar("given_home", default=None)
 OF_TESTS = ("CRYPTO_ASSETS_REALDATA", "CRYPTO_ASSETS_SCREENSHOT")
 """Variables of the project's own tests, without other effects."""
 
-_SECRETS = ("POSTGRES_URL", "BINANCE_API_KEY")
+_SECRETS = ("POSTGRES_URL",)
 
 # Kubernetes sets these in every container next to a service `crypto-assets`; nobody typed them.
 _OF_KUBERNETES = re.compile(r"CRYPTO_ASSETS_(\w+_)?(SERVICE_(HOST|PORT)|PORT)(_\w+)?")
@@ -52,17 +53,13 @@ def _text(value: str) -> str:
     return value
 
 
-def _header(value: str) -> str:
-    if not value.isascii() or " " in _text(value):
-        raise ValueError("expected a key of letters and digits, found other characters")
-    return value
-
-
 class Settings(BaseModel):
     """Settings from the environment. Variables are prefixed `CRYPTO_ASSETS_`; boto3 itself reads the usual `AWS_*`."""
 
     _named: frozenset[str] = PrivateAttr(default=frozenset())
     """Fields set by the environment or a caller."""
+    _api_keys: Mapping[str, str] = PrivateAttr(default={})
+    """By source; no field, so that it is in no text of the settings."""
 
     model_config = ConfigDict(extra="ignore", validate_default=True)
 
@@ -133,12 +130,6 @@ class Settings(BaseModel):
         "the user who runs them and root; `*`: all, which `--host 0.0.0.0` requires. For a proxy on this machine: the "
         "account it runs under. Linux only; elsewhere all may",
     )
-    binance_api_key: Annotated[str, AfterValidator(_header)] | None = Field(
-        default=None,
-        repr=False,
-        description="a key without any permission, for data that Binance's REST API gives only with a key: old futures "
-        "trades. Unset: not sent",
-    )
 
     def model_post_init(self, _: Any) -> None:
         """Set the default place of the collection, and make its path absolute."""
@@ -200,9 +191,9 @@ class Settings(BaseModel):
         above = [f"project {project.path}, found above {project.start}: {', '.join(used)}"] if project.is_above else []
         return [*project.passed_over, *above]
 
-    def api_key(self, exchange: str) -> str | None:
-        """Return the key for an exchange's REST API, if there is one."""
-        return getattr(self, f"{exchange}_api_key", None)
+    def api_key(self, source: str) -> str | None:
+        """Return the key for a source's REST API, if there is one."""
+        return self._api_keys.get(source)
 
     @property
     def lake(self) -> str:
@@ -236,6 +227,7 @@ def settings() -> Settings:
         if not first["type"].startswith("value_error") and name not in _SECRETS:
             message = f"{message}, found {first.get('input')!r}"
         raise ConfigError(f"environment variable {PREFIX}{name}: {message}") from None
+    found._api_keys = api_keys(os.environ)
     if found.lake.startswith("s3://"):
         _check_s3(os.environ)
     return found
@@ -306,15 +298,16 @@ def _check_names_and_quotes(variables: Mapping[str, str]) -> None:
     in_kubernetes = "KUBERNETES_SERVICE_HOST" in variables
     for name, value in variables.items():
         if not name.upper().startswith(PREFIX):
-            if (meant := _NEARLY_OURS.sub(PREFIX, name.upper(), count=1)) in known:
+            if (meant := _NEARLY_OURS.sub(PREFIX, name.upper(), count=1)) in known or is_api_key(meant):
                 raise ConfigError(f"environment variable {name}: unknown; did you mean {meant}?")
             continue
-        if name.upper() not in known:
+        if name.upper() not in known and not is_api_key(name):
             if in_kubernetes and _OF_KUBERNETES.fullmatch(name):
                 continue
-            ours = {field.upper(): PREFIX + field.upper() for field in Settings.model_fields}
-            close = get_close_matches(name.upper().removeprefix(PREFIX), ours, n=1, cutoff=0.5)
-            hint = f"did you mean {ours[close[0]]}?" if close else f"known: {', '.join(ours.values())}"
+            ours = [PREFIX + field.upper() for field in Settings.model_fields]
+            names = {one.removeprefix(PREFIX): one for one in (*ours, *api_key_variables())}
+            close = get_close_matches(name.upper().removeprefix(PREFIX), names, n=1, cutoff=0.5)
+            hint = f"did you mean {names[close[0]]}?" if close else f"known: {', '.join([*ours, API_KEY_VARIABLE])}"
             raise ConfigError(f"environment variable {name}: unknown; {hint}")
         if value != value.strip():
             raise ConfigError(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import crypto_assets
+from crypto_assets import sources
 from crypto_assets.config.environment import (
     environment,
     require_places,
@@ -72,6 +73,11 @@ def refusal() -> str:
         ("CRYPTO_ASSETS_EGRESS", "a\x1bb", "found a control character"),
         ("CRYPTO_ASSETS_BINANCE_API_KEY", "hunter2 hunter2", "expected a key of letters and digits"),
         ("CRYPTO_ASSETS_BINANCE_API_KEY", "hunter2ключ", "expected a key of letters and digits"),
+        ("CRYPTO_ASSETS_KRAKEN_API_KEY", "hunter2\x07", "expected a key of letters and digits"),
+        ("CRYPTO_ASSETS_KRAKEN_API_KEY", "'hunter2'", "without quotes"),
+        ("CRYPTO_ASSETS_KRAKN_API_KEY", "hunter2", "unknown; did you mean CRYPTO_ASSETS_KRAKEN_API_KEY?"),
+        ("CRYPTO_ASSET_OKX_API_KEY", "hunter2", "unknown; did you mean CRYPTO_ASSETS_OKX_API_KEY?"),
+        ("CRYPTO_ASSETS_XYZZY", "hunter2", "CRYPTO_ASSETS_UI_USERS, CRYPTO_ASSETS_<SOURCE>_API_KEY"),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_refused_by_its_name(monkeypatch, name, value, says):
@@ -123,8 +129,31 @@ def test_a_collection_that_is_named_must_be_a_file(monkeypatch, tmp_path):
 
 def test_nothing_secret_is_in_the_text_of_the_settings(monkeypatch):
     monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", "postgresql://me:hunter2@h/x")
-    monkeypatch.setenv("CRYPTO_ASSETS_BINANCE_API_KEY", "hunter2")
-    assert "hunter2" not in repr(settings()) + str(settings())
+    for name in sources.names():
+        monkeypatch.setenv(f"CRYPTO_ASSETS_{name.upper()}_API_KEY", "hunter2")
+    found = settings()
+    assert "hunter2" not in repr(found) + str(found) + found.model_dump_json(exclude={"postgres_url"})
+
+
+def test_every_source_may_have_a_key_and_only_its_own(monkeypatch):
+    assert {settings().api_key(name) for name in sources.names()} == {None}
+    for name in sources.names():
+        monkeypatch.setenv(f"CRYPTO_ASSETS_{name.upper()}_API_KEY", f"key-of-{name}")
+    found = settings()
+    assert {name: found.api_key(name) for name in sources.names()} == {
+        name: f"key-of-{name}" for name in sources.names()
+    }
+    monkeypatch.setenv("CRYPTO_ASSETS_OKX_API_KEY", "")  # as compose.yaml sets a key that nobody gave
+    assert (settings().api_key("okx"), settings().api_key("bybit")) == (None, "key-of-bybit")
+
+
+def test_no_source_is_imported_where_no_key_is_set():
+    code = (
+        "import sys; from crypto_assets.config.environment import settings\n"
+        "settings(); print('crypto_assets.sources' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_resources_and_read_check_their_values_too(monkeypatch):

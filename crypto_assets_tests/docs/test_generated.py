@@ -10,6 +10,7 @@ import pytest
 
 from crypto_assets.checks import all_rules, rules_of
 from crypto_assets.cli import cli
+from crypto_assets.config.api_keys import API_KEY_MEANING, API_KEY_VARIABLE
 from crypto_assets.config.automation import AutomationConfig
 from crypto_assets.config.collection import Collection, ExchangeConfig, QualityConfig, SeriesEntry
 from crypto_assets.config.environment import Settings
@@ -105,6 +106,7 @@ def test_every_variable_and_every_path_is_in_the_reference() -> None:
     told = re.findall(r"^\| `CRYPTO_ASSETS_(\w+)` \| (.+?) \|", page("configuration.md"), re.MULTILINE)
     assert [name.lower() for name, _ in told] == list(Settings.model_fields)
     assert all(len(meaning) > 10 for _, meaning in told)
+    assert f"| `{API_KEY_VARIABLE}` | {API_KEY_MEANING} |" in page("configuration.md").replace("\\", "")
     keys = re.findall(r"^\| `([\w.<>\[\]]+)` \| (.+?) \| .*? \| (.*?) \|$", page("configuration.md"), re.MULTILINE)
     told_keys = {key.split(".")[-1].removesuffix("[]"): meaning for key, _, meaning in keys}
     for model in (Collection, ExchangeConfig, SeriesEntry, QualityConfig, AutomationConfig):

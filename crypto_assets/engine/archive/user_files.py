@@ -80,7 +80,7 @@ class UserFiles:
         all files are in none.
 
         Raises:
-            ListingError: the folder or a file in it cannot be read, or is not what Kraken publishes.
+            ListingError: the folder or a file in it cannot be read, or is not as the exchange writes it (`Folder`).
         """
         chosen = self._chosen(name)
         with _lock:
