@@ -24,7 +24,7 @@ from crypto_assets.engine.archive.locate import Located, nothing_due
 from crypto_assets.engine.archive.read_files import RefusedFile, SharedFiles, read_files
 from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.engine.archive.split_days import split_days
-from crypto_assets.engine.day_outcomes import Day, Target, quarantine, refused
+from crypto_assets.engine.day_outcomes import Day, Target, quarantine_files, refused
 from crypto_assets.engine.instruments import InstrumentsOfDays, needs_instrument, no_instrument
 from crypto_assets.engine.publication.standing import may_stand
 from crypto_assets.engine.publication.stored_file import StoredFiles
@@ -147,7 +147,7 @@ class Acquirer:
             try:
                 parts = split_days(target.series, read.rows, obj.key, period, days)
             except InvalidRows as error:
-                raise RefusedFile(error, read.source, read.content) from error
+                raise RefusedFile(error, read.source, read.contents) from error
         except RefusedFile as refusal:
             return self._refused(target, days, refusal, known)
         except OF_THIS_PROCESS:
@@ -158,7 +158,7 @@ class Acquirer:
                 return [Day(target, outcome.partition, outcome=outcome) for outcome in failed]
             listed = [replace(outcome, evidence={**outcome.evidence, "listed": obj.key}) for outcome in failed]
             return [self._fallback(target, outcome, known.get(outcome.partition.day)) for outcome in listed]
-        rows, source, content = read.rows, read.source, read.content
+        rows, source = read.rows, read.source
         span = self._edges.again(target.series, target.symbol, period, rows, was)
         took = (time.perf_counter() - started) / len(days)
         found = []
@@ -171,7 +171,7 @@ class Acquirer:
                         partition,
                         part.rows,
                         source,
-                        content,
+                        read.contents,
                         fetch_s=took,
                         evidence=evidence,
                         arrangement=part.arrangement,
@@ -186,7 +186,7 @@ class Acquirer:
 
     def _refused(self, target: Target, days: Sequence[date], refusal: RefusedFile, known: Known) -> list[Day]:
         """Keep the bytes of a refused file; return its days from the feed that can be asked, or with the reason."""
-        kept = quarantine(self._lake, refusal.obj.key, refusal.content, refusal.error, target, days, refusal.obj)
+        kept = quarantine_files(self._lake, refusal.contents, refusal.error, target, days, refusal.obj)
         anchor = self._finder.anchor(target.series, target.symbol)
         found = []
         for day in days:

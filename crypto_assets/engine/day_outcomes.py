@@ -34,6 +34,7 @@ from crypto_assets.model import (
     Track,
     TrackDay,
 )
+from crypto_assets.model.provenance import together
 from crypto_assets.storage.parquet import UnreadRows
 from crypto_assets.version import __version__
 
@@ -78,6 +79,7 @@ class Day:
     """One day in the pipeline: parsed rows, or an outcome that is already final.
 
     `reason` and `evidence` belong to the rows of a provisional day; `missing` says why some of its rows are missing.
+    `contents` are the bytes of each file of `source`, in its order, if the rows were just parsed.
     `profile` is set once the rows have passed their checks. `arrangement` has the order of newly parsed rows in their file.
     `record` is the ledger's record of a stored day that may need no new check; its rows are decoded on first use.
     """
@@ -86,7 +88,7 @@ class Day:
     partition: Partition
     rows: pa.Table | UnreadRows | None = None
     source: SourceFile | None = None
-    content: bytes = b""
+    contents: tuple[bytes, ...] = ()
     known: StoredFile | None = None
     outcome: Outcome | None = None
     fetch_s: float = 0.0
@@ -112,7 +114,10 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The path of refused bytes, relative to the lake; or why they could not be kept. Without bytes, neither."""
+    """The path of refused bytes, relative to the lake; or why they could not be kept. Without bytes, neither.
+
+    Several files are named in one text, as their keys are (`model.provenance.together`).
+    """
 
     path: str = ""
     problem: str = ""
@@ -133,10 +138,32 @@ def refused(target: Target, day: date, error: CryptoAssetsError, kept: Kept = _N
             reason += (
                 "; kept in quarantine/ (`crypto-assets quarantine` shows why), `crypto-assets fill` tries it again"
             )
-    elif kept.problem:
+    if kept.problem:
         evidence["not_kept"] = kept.problem
         reason += f"; {kept.problem}"
     return Outcome(target.series, Partition(target.symbol, day), State.MISSING, reason, evidence)
+
+
+def quarantine_files(
+    lake: Lake,
+    contents: Sequence[bytes],
+    error: CryptoAssetsError,
+    target: Target,
+    days: Sequence[date],
+    source: ArchiveObject | SourceFile,
+    findings: Mapping[str, Finding] | None = None,
+) -> Kept:
+    """Keep the bytes of each file of `source`, in its order, as `quarantine` does.
+
+    Which file has the fault is not known where a day needs several: all are kept, each with the same reason.
+    """
+    files: Sequence[ArchiveObject | SourceFile] = source.files
+    kept = [
+        quarantine(lake, file.key, content, error, target, days, file, findings)
+        for file, content in zip(files, contents, strict=True)
+    ]
+    paths = [one.path for one in kept if one.path]
+    return Kept(together(paths), "; ".join(dict.fromkeys(one.problem for one in kept if one.problem)))
 
 
 def quarantine(

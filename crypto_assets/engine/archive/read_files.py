@@ -27,20 +27,23 @@ MEMORY_BYTES = 256 << 20
 
 
 class RefusedFile(Exception):
-    """One of the files of some days cannot be used: `error` says why, and `content` are its bytes if they were received."""
+    """A file of some days cannot be used, or its files together: `error` says why.
 
-    def __init__(self, error: CryptoAssetsError, obj: ArchiveObject | SourceFile, content: bytes) -> None:
+    `contents` are the bytes of each file of `obj`, in its order; empty bytes if they were not received.
+    """
+
+    def __init__(self, error: CryptoAssetsError, obj: ArchiveObject | SourceFile, contents: tuple[bytes, ...]) -> None:
         super().__init__(str(error))
-        self.error, self.obj, self.content = error, obj, content
+        self.error, self.obj, self.contents = error, obj, contents
 
 
 @dataclass(frozen=True, slots=True)
 class ReadFiles:
-    """The rows of some files in file order, where they came from, and the bytes of a single file."""
+    """The rows of some files in file order, where they came from, and the bytes of each file of `source`, in its order."""
 
     rows: pa.Table
     source: SourceFile
-    content: bytes
+    contents: tuple[bytes, ...]
 
 
 Download = Callable[[ArchiveObject], tuple[bytes, SourceFile]]
@@ -62,8 +65,7 @@ def read_files(
     def receive(obj: ArchiveObject) -> tuple[bytes, SourceFile]:
         return download(site, feed, obj)
 
-    tables, found = [], []
-    content = b""
+    tables, found, contents = [], [], []
     for obj in holder.objects:
         try:
             if several or feed.bundles:
@@ -71,17 +73,17 @@ def read_files(
             else:
                 content, source = receive(obj)
         except (ChecksumMismatch, MalformedFile) as error:
-            raise RefusedFile(error, obj, getattr(error, "content", b"")) from error
+            raise RefusedFile(error, obj, (getattr(error, "content", b""),)) from error
         source = converted(source, instrument)
         found.append(source)
+        contents.append(content)
         try:
             rows = sources.parse(*track, obj.key, content, instrument)
             tables.append(_of_days(rows, track, holder, obj) if several else rows)
         except (MalformedFile, InvalidRows) as error:
-            raise RefusedFile(error, source, content) from error
-    if not several:
-        return ReadFiles(tables[0], found[0], content)
-    return ReadFiles(pa.concat_tables(tables), SourceFile.joined(found), b"")
+            raise RefusedFile(error, source, (content,)) from error
+    rows = pa.concat_tables(tables) if several else tables[0]
+    return ReadFiles(rows, SourceFile.joined(found), tuple(contents))
 
 
 def _of_days(rows: pa.Table, track: Track, holder: Files, obj: ArchiveObject) -> pa.Table:

@@ -19,7 +19,7 @@ from crypto_assets.checks.unique_key import with_rows
 from crypto_assets.config.collection import Collection
 from crypto_assets.engine.archive.empty_days import why_empty
 from crypto_assets.engine.archive.life_span import WHOLE
-from crypto_assets.engine.day_outcomes import Day, DaysOf, Kept, Target, quarantine, refused
+from crypto_assets.engine.day_outcomes import Day, DaysOf, Kept, Target, quarantine_files, refused
 from crypto_assets.engine.publication.contradictions import contradicted
 from crypto_assets.engine.publication.cross_series import Comparer, Pieces
 from crypto_assets.engine.publication.neighbour_days import Near, read_near
@@ -278,9 +278,10 @@ class Storer:
         key = day.source.key if day.source else str(day.partition)
         error = InvalidRows(f"{key}: rows of {day.partition} are refused ({details})", day=str(day.partition.day))
         kept = Kept()
-        if day.content:
+        if day.contents and day.source:
             failed = {name: findings[name] for name in wrong}
-            kept = quarantine(self._lake, key, day.content, error, day.target, [day.partition.day], day.source, failed)
+            days = [day.partition.day]
+            kept = quarantine_files(self._lake, day.contents, error, day.target, days, day.source, failed)
         outcome = refused(day.target, day.partition.day, error, kept)
         reason = f"{day.reason}, refused: {outcome.reason}" if day.reason else outcome.reason
         return replace(outcome, reason=reason, findings=findings, source=day.source)

@@ -262,7 +262,7 @@ def _marked(
         _cut(partition, evidence, from_rest=True),
         rows,
         source,
-        content,
+        (content,) if content else (),
         known,
         reason=reason,
         missing=missing,

@@ -3,7 +3,8 @@
 A file goes the usual way: parse, validate, lake, warehouse and ledger; `crypto_assets.defs.recovery` reports it to Dagster.
 First it must still be what the exchange publishes: the bytes are those that were refused, the exchange has listed no other
 version since, and the published checksum matches (requested again unless it matched before). A day stored from another file
-meanwhile stays. A file that is refused again stays in quarantine/; no option bypasses that.
+meanwhile stays. A day that needs several files is left to `fill`: one file has only some of its rows. A file that is refused
+again stays in quarantine/; no option bypasses that.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from crypto_assets.engine.archive.files import is_of
 from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.engine.archive.split_days import split_days
 from crypto_assets.engine.day_outcomes import Day, Target, quarantine
-from crypto_assets.engine.instruments import converted, instruments_of
+from crypto_assets.engine.instruments import InstrumentsOfDays, converted, needs_instrument, no_instrument
 from crypto_assets.engine.publication.storer import Storer
 from crypto_assets.engine.run_context import RunContext, Stores
 from crypto_assets.errors import (
@@ -36,7 +37,7 @@ from crypto_assets.errors import (
 )
 from crypto_assets.ledger.objects import etag_of
 from crypto_assets.machine.thread_pool import DaemonPool
-from crypto_assets.model import Instrument, Outcome, Partition, Series, SourceFile, State, Track
+from crypto_assets.model import Instrument, Outcome, Partition, Series, SourceFile, State
 from crypto_assets.quality.after_run import close_run
 from crypto_assets.quality.quarantine.refused_files import RefusedFile, drop
 from crypto_assets.rows.arrange import Arranged
@@ -122,17 +123,20 @@ class Restorer:
         assert file.series is not None  # noqa: S101  `_unusable` has asked; tells the type checker
         assert content is not None  # noqa: S101  as above
         target = self._target(file, file.series)
+        records = self._records(target)
+        result.refused |= _held_by_several(file, file.series, records)
+        target = replace(target, days=tuple(day for day in target.days if day not in result.refused))
+        if not target.days:
+            return result
         try:
             source, was_asked = self._source(file.series, file, content)
-            source = converted(source, self._instrument(target.track))
             parts = self._parse(target, source, content)
         except OF_THIS_PROCESS:
             raise
         except CryptoAssetsError as error:
             result.refused[None] = str(error)
             return result
-        records = self._records(target)
-        for day, part in parts.items():
+        for day, (source, part) in parts.items():
             record = records.get(day)
             if record is not None and record.path is not None and record.source_sha256 == source.sha256:
                 result.stored[day] = (record.state, "was stored from this file already")
@@ -140,7 +144,7 @@ class Restorer:
                 result.refused[day] = why
             else:
                 partition = Partition(target.symbol, day)
-                self._store(result, Day(target, partition, part.rows, source, content, arrangement=part.arrangement))
+                self._store(result, Day(target, partition, part.rows, source, (content,), arrangement=part.arrangement))
         if result.stored:
             self.stored.append(replace(target, days=tuple(sorted(result.stored))))
         if result.complete:
@@ -199,21 +203,38 @@ class Restorer:
         with self._ledger.transaction() as connection:
             return etag_of(connection, exchange, key)
 
-    def _parse(self, target: Target, source: SourceFile, content: bytes) -> dict[date, Arranged]:
-        """Return the rows of each day; unreadable bytes are refused again, with the present error."""
+    def _parse(self, target: Target, source: SourceFile, content: bytes) -> dict[date, tuple[SourceFile, Arranged]]:
+        """Return the rows of each day, and their source; unreadable bytes are refused again, with the present error.
+
+        Amounts in contracts are converted by the size that the contract had at the end of each day.
+        """
         span = sources.span_of(target.series, source.key)
+        found: dict[date, tuple[SourceFile, Arranged]] = {}
         try:
-            rows = sources.parse(*target.track, source.key, content, self._instrument(target.track))
-            parts = split_days(target.series, rows, source.key, (span.first_day, span.last_day), target.days)
+            for instrument, days in self._days_by_instrument(target).items():
+                rows = sources.parse(*target.track, source.key, content, instrument)
+                parts = split_days(target.series, rows, source.key, (span.first_day, span.last_day), days)
+                mine = converted(source, instrument)
+                found |= {day: (mine, part) for day, part in zip(days, parts, strict=True)}
         except (MalformedFile, InvalidRows) as error:
             quarantine(self._lake, source.key, content, error, target, target.days, source)
             raise
-        return dict(zip(target.days, parts, strict=True))
+        return found
 
-    def _instrument(self, track: Track) -> Instrument | None:
-        series, symbol = track
-        found = instruments_of(self._collection, self._ledger, [track])
-        return found.get((series.exchange, series.market_type, symbol))
+    def _days_by_instrument(self, target: Target) -> dict[Instrument | None, list[date]]:
+        """Return the days of a target by what its instrument was then; None where no amounts are converted.
+
+        Raises:
+            TransientError: amounts are contracts, and nobody knows their size.
+        """
+        instruments = InstrumentsOfDays(self._collection, self._ledger)
+        found: dict[Instrument | None, list[date]] = {}
+        for day in target.days:
+            instrument = instruments.of(target.track, day)
+            if instrument is None and needs_instrument(target.series):
+                raise no_instrument(target.track)
+            found.setdefault(instrument, []).append(day)
+        return found
 
     def _store(self, result: Restored, day: Day) -> None:
         try:
@@ -271,6 +292,22 @@ def _unusable(file: RefusedFile, content: bytes | None) -> str:
             "a file in quarantine/ must not be edited: drop it and let `crypto-assets fill` download it again"
         )
     return ""
+
+
+def _held_by_several(
+    file: RefusedFile, series: Series, records: Mapping[date, PartitionRecord]
+) -> dict[date | None, str]:
+    """Return why this file alone cannot give some of its days, by day: they need other files as well."""
+    feed, name = sources.feed_of(series, file.key), sources.name_of(series, file.symbol)
+    found: dict[date | None, str] = {}
+    for day in file.days:
+        keys = feed.keys(name, day)
+        if len(keys) > 1:
+            found[day] = _stored_from_another(records.get(day), file, was_asked=False) or (
+                f"needs {len(keys)} files together ({', '.join(keys)}), and this is one of them; "
+                "`crypto-assets fill` downloads and checks them together"
+            )
+    return found
 
 
 def _stored_from_another(record: PartitionRecord | None, file: RefusedFile, *, was_asked: bool) -> str:
