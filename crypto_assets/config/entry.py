@@ -12,7 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, 
 from crypto_assets.config.automation import AutomationConfig, spell_out
 from crypto_assets.config.mistakes import MOST_PROBLEMS, did_you_mean
 from crypto_assets.config.owners import Owners
-from crypto_assets.config.symbol_rules import SymbolRule, is_pattern, rule_of, spell_out_all, top_of, unified_pattern
+from crypto_assets.config.symbol_rules import (
+    SymbolRule,
+    is_pattern,
+    require_one_quote,
+    rule_of,
+    spell_out_all,
+    top_of,
+    unified_pattern,
+)
 from crypto_assets.model import ALL_TYPES, MARKET_TYPES, Series, Track, unified_symbol
 
 MOST_SYMBOLS = 10_000
@@ -142,7 +150,7 @@ class SeriesEntry(BaseModel):
         require_loadable(self.series, self.warehouse, self.derived_timeframes)
         if self.end is not None and self.end < self.start:
             raise ValueError(f"expected an end on {self.start}, the start, or later, found {self.end}")
-        patterns = [unified_pattern(text) for text in self.symbols if is_pattern(text)]
+        patterns = [unified_pattern(text, self.market_type) for text in self.symbols if is_pattern(text)]
         self.symbols = [unified_symbol(text, self.market_type) for text in self.symbols if not is_pattern(text)]
         listed = getattr(exchange, "names", ())  # a source that is no exchange has a fixed list
         if listed and (patterns or self.top):
@@ -150,6 +158,8 @@ class SeriesEntry(BaseModel):
         if unknown := [one for one in self.symbols if listed and one not in listed]:
             raise ValueError(f"{self.exchange} has no {unknown[0]}{did_you_mean(unknown[0], listed)}")
         self._rule = rule_of(patterns, self.symbols, top_of(self.top))
+        if self.top:
+            self._require_ranks([*patterns, *self.symbols])
         named = self.symbols
         if self._rule and self._rule.top:
             self.symbols = []
@@ -158,6 +168,21 @@ class SeriesEntry(BaseModel):
             if doubles:
                 raise ValueError(f"{what}: {', '.join(doubles[:MOST_PROBLEMS])} is listed twice here")
         return self
+
+    def _require_ranks(self, texts: Sequence[str]) -> None:
+        """Refuse a `top` that cannot rank: volumes in several currencies, or a source without quote volumes."""
+        from crypto_assets import sources
+
+        require_one_quote(texts)
+        source = sources.get(self.exchange)
+        bars = [name for name in source.dataset_names(self.market_type) if name.startswith("ohlcv_")]
+        if all(
+            "quote_volume" in source.facts(Series.named(self.exchange, self.market_type, name)).without for name in bars
+        ):
+            raise ValueError(
+                f"top: expected a source whose bars have a quote volume, found {self.exchange} {self.market_type}, whose "
+                "bars have none; leave `top` out, and name the symbols or write a pattern such as */USD"
+            )
 
     @property
     def rule(self) -> SymbolRule | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -97,9 +98,16 @@ def without_symbols(
         if entry.rule and not entry.symbols
         if exchange in (None, entry.exchange) and market_type in (None, entry.market_type)
         if not datasets or set(datasets) & set(entry.datasets)
-        if not symbols or entry.rule.of(unified_symbol(symbol, entry.market_type) for symbol in symbols)
+        if not symbols or entry.rule.of(_unified(symbols, entry.market_type))
         if (last is None or entry.start <= last) and (first is None or first <= entry.until(date.max))
     ]
+
+
+def _unified(symbols: Sequence[str], market_type: str) -> Iterable[str]:
+    """Yield typed symbols as they are in a market; what is no symbol of the market is left out."""
+    for symbol in symbols:
+        with suppress(ValueError):
+            yield unified_symbol(symbol, market_type)
 
 
 def known_symbols(collection: Collection, symbols: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from crypto_assets.model.symbols import symbol_text
+from crypto_assets.model.symbols import is_word, symbol_text
 
 ALL = "all"
 _ANY = "*"
@@ -55,16 +55,40 @@ def spell_out_all(value: Any) -> Any:
     return value
 
 
-def unified_pattern(text: str) -> str:
+def unified_pattern(text: str, market_type: str) -> str:
     """Return a pattern as it is compared with unified symbols: `*/usdt` → `*/USDT`, `BTC-*` → `BTC/*`.
 
     Raises:
-        ValueError: it is neither `*` nor of the form `*/USDT`, `BTC/*` or `*/USDT:USDT`.
+        ValueError: it is neither `*` nor of the form `*/USDT`, `BTC/*` or `*/USDT:USDT`, or no symbol of the market type
+            can match it.
     """
     pattern = symbol_text(text)
-    if not _LETTERS.fullmatch(pattern) or (pattern != _ANY and "/" not in pattern and "-" not in pattern):
-        raise ValueError(f"pattern {text[:80]!r}: expected the form */USDT, BTC/*, 1000*/USDT or *")
-    return pattern if "/" in pattern else pattern.replace("-", "/", 1)
+    words = filter(None, re.split(r"[*/:\-]", pattern))
+    is_pair = pattern == _ANY or "/" in pattern or "-" in pattern
+    if not _LETTERS.fullmatch(pattern) or not is_pair or not all(map(is_word, words)):
+        raise ValueError(
+            f"pattern {text[:80]!r}: expected the form */USDT, BTC/*, 1000*/USDT or *; only * stands for other letters"
+        )
+    found = pattern if "/" in pattern else pattern.replace("-", "/", 1)
+    if market_type == "spot" and ":" in found:
+        pair = found.partition(":")[0]
+        raise ValueError(f"pattern {text[:80]!r}: a spot symbol has no settle currency; write {pair}")
+    return found
+
+
+def require_one_quote(texts: Sequence[str]) -> None:
+    """Require that all symbols of some patterns and symbols have one quote currency: else volumes cannot be compared.
+
+    Raises:
+        ValueError: they may have several.
+    """
+    quotes = sorted({text.partition("/")[2].partition(":")[0] or _ANY for text in texts})
+    if len(quotes) > 1 or _ANY in quotes[0]:
+        found = ALL if list(texts) == [_ANY] else ", ".join(texts)
+        raise ValueError(
+            f"top: expected symbols of one quote currency, such as */USDT, because volumes in different currencies cannot be "
+            f"compared; found {found[:80]}; write one entry for each quote currency"
+        )
 
 
 def top_of(text: str | None) -> int | None:

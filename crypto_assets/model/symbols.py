@@ -28,7 +28,7 @@ _MOST_LETTERS = 50
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 
 
-def _is_word(text: str) -> bool:
+def is_word(text: str) -> bool:
     """Return whether a text has only letters and decimal digits of any script, and the marks that belong to letters."""
     classes = [unicodedata.category(letter) for letter in text]
     return classes[0] not in ("Mn", "Mc") and all(one[0] == "L" or one in ("Nd", "Mn", "Mc") for one in classes)
@@ -58,7 +58,7 @@ def unified_symbol(text: str, market_type: str) -> str:
         return _name(text, written)
     match = _SYMBOL.fullmatch(written)
     words = [word for word in match.groups() if word] if match else []
-    if not match or len(written) > _MOST_LETTERS or _UNSEEN.search(written) or not all(map(_is_word, words)):
+    if not match or len(written) > _MOST_LETTERS or _UNSEEN.search(written) or not all(map(is_word, words)):
         raise ValueError(
             f"symbol {text[:80]!r}: expected the form BTC/USDT, BTC/USDT:USDT or BTC/USDT:USDT-240628, of letters and digits"
         )
