@@ -14,6 +14,7 @@ import pytest
 from crypto_assets.config.collection import Collection, parse_collection
 from crypto_assets.model import Partition, Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
+from crypto_assets.sandbox.dialects import bybit as dialect
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.sources import Page, Walk
 from crypto_assets.sources.bybit.rest import BybitRest
@@ -224,6 +225,17 @@ def test_a_day_of_trading_without_a_funding_event_is_missing_not_empty(bench, sa
     outcome = made.collect(DAY, DAY).of(DAY, "funding_rates", LINEAR, "linear")
     assert outcome.state is State.MISSING
     assert "bybit answers, and has none of this day" in outcome.reason
+
+
+def test_a_funding_event_that_is_missing_does_not_hide_itself(bench, sandbox, monkeypatch):
+    real, eight = dialect.funding_down, int(datetime(2024, 1, 5, 8, tzinfo=UTC).timestamp()) * 1000
+    monkeypatch.setattr(dialect, "funding_down", lambda *asked: [one for one in real(*asked) if int(one[0]) != eight])
+    made = bench("linear", "funding_rates")
+    outcome = made.collect(DAY, DAY).of(DAY, "funding_rates", LINEAR, "linear")
+    assert outcome.state is State.DEGRADED
+    assert "after 00:00" in outcome.reason
+    events = stored(made, "linear", "funding_rates", LINEAR, DAY).to_pylist()
+    assert [(one["funding_time"].hour, one["funding_interval_hours"]) for one in events] == [(0, 8), (16, 8)]
 
 
 def nothing(stored: pa.Table, now: datetime) -> Walk:

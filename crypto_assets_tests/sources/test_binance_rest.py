@@ -108,14 +108,14 @@ def test_numbers_that_are_not_text_keep_their_digits() -> None:
         rest_of("ohlcv_1m").rows("rest/test", answer)
 
 
-def test_funding_intervals_follow_from_the_event_before() -> None:
+def test_funding_intervals_follow_from_the_events_around() -> None:
     hours = [16, 24, 28, 32]
     answer = [
         {"symbol": "X", "fundingTime": 1735776000000 + hour * 3_600_000 + 5, "fundingRate": "-0.00010000"}
         for hour in hours
     ]
     rows = rows_of(rest_of("funding_rates", "linear"), answer)
-    assert [row[2] for row in rows] == [8, 8, 4, 4]
+    assert [row[2] for row in rows] == [8, 4, 4, 4]
     assert rows[1][:2] == (datetime(2025, 1, 3, 0, 0, 0, 5000, UTC), Decimal("-0.0001"))
 
 

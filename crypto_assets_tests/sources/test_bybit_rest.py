@@ -138,7 +138,16 @@ def test_a_long_bar_is_asked_for_when_it_is_closed(dataset, day, closes):
     assert pages[0].rows["close"].to_pylist() == [Decimal(2)]
 
 
-def test_funding_counts_the_hours_since_the_event_before():
+def test_a_missing_funding_event_does_not_lengthen_the_interval():
+    events = [
+        {"fundingRate": "0.0001", "fundingRateTimestamp": str(MS + hour * 3_600_000)} for hour in (32, 24, 16, 0, -8)
+    ]
+    _, pages = walked(rest("funding_rates", "linear"), answer_of(*events))
+    rows = pages[0].rows.to_pylist()
+    assert [(row["funding_time"].hour, row["funding_interval_hours"]) for row in rows] == [(0, 8), (16, 8)]
+
+
+def test_funding_is_for_the_shorter_of_the_hours_around_it():
     events = [
         {"symbol": "BTCUSDT", "fundingRate": rate, "fundingRateTimestamp": str(MS + hour * 3_600_000)}
         for hour, rate in ((20, "-0.0001"), (16, "0.00012345"), (8, "0.0001"), (0, "0.0001"), (-8, "0.0001"))
@@ -148,14 +157,14 @@ def test_funding_counts_the_hours_since_the_event_before():
         "category": "linear",
         "symbol": "BTCUSDT",
         "startTime": MS - 86_400_000,
-        "endTime": MS + 86_400_000 - 1,
+        "endTime": MS + 2 * 86_400_000 - 1,
         "limit": 200,
     }
     rows = pages[0].rows.to_pylist()
     assert [(row["funding_time"].hour, row["funding_rate"], row["funding_interval_hours"]) for row in rows] == [
         (0, Decimal("0.0001"), 8),
         (8, Decimal("0.0001"), 8),
-        (16, Decimal("0.00012345"), 8),
+        (16, Decimal("0.00012345"), 4),
         (20, Decimal("-0.0001"), 4),
     ]
     assert pages[0].until == MIDNIGHT + timedelta(days=1)

@@ -332,7 +332,7 @@ def test_funding_is_the_rate_that_was_paid() -> None:
     assert call.params == {
         "instId": "BTC-USD-SWAP",
         "before": ms(START - timedelta(days=1)) - 1,
-        "after": ms(START + timedelta(days=1)),
+        "after": ms(START + timedelta(days=2)),
         "limit": 100,
     }
     page = walk.send(data(*({"instId": "BTC-USD-SWAP", **event} for event in events[:3])))

@@ -1,10 +1,13 @@
 """Joins the pages of a day: a row that was received twice is kept once.
 
 Rows without numbers are one if the exchange gives them one text. Without texts, the page with the most rows of an instant has
-it: pages that overlap have the same rows of it, or the first of them.
+it: pages that overlap have the same rows of it, or the first of them. What follows from the rows around (the interval of a
+funding event) is as the later page has it: it had more of them.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -39,13 +42,21 @@ def merged(series: Series, key: str, tables: list[pa.Table]) -> pa.Table:
         return rows
     for place in same:
         first, second = rows.slice(place, 1).to_pylist(), rows.slice(place + 1, 1).to_pylist()
-        if first != second:
+        if _published(first[0]) != _published(second[0]):
             raise InvalidRows(
                 f"{key}: expected one row for {column} {values[place]}, found two that differ: {first[0]} and {second[0]}"
             )
     keep = np.ones(len(values), dtype=bool)
-    keep[same + 1] = False
+    keep[same] = False
     return rows.filter(pa.array(keep))
+
+
+_FROM_OTHER_ROWS = frozenset({"funding_interval_hours"})
+
+
+def _published(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row without what follows from the rows around it."""
+    return {name: value for name, value in row.items() if name not in _FROM_OTHER_ROWS}
 
 
 def _without_numbers(key: str, dataset: Dataset, tables: list[pa.Table]) -> pa.Table:

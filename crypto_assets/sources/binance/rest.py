@@ -19,6 +19,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+import numpy as np
 import pyarrow as pa
 
 from crypto_assets import datasets
@@ -27,6 +28,7 @@ from crypto_assets.model import Partition, Series
 from crypto_assets.rows.row_ends import step_of
 from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.feeds import Call, Walk
+from crypto_assets.sources.funding import hours_of
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.sources.paging import by_number, by_time
 
@@ -42,7 +44,7 @@ _SPOT_MICROSECONDS_SINCE = date(2025, 1, 1)
 
 _KLINES_PAGE = {"spot": 1000, "linear": 1500, "inverse": 1500}
 _TRADES_PAGE = {"spot": 1000, "linear": 500, "inverse": 500}
-_FUNDING_BEFORE = timedelta(days=1)
+_FUNDING_AROUND = timedelta(days=1)
 
 # rest-api.md "ENUM definitions", symbol status: TRADING, END_OF_DAY, HALT, BREAK; futures "contractStatus": PENDING_TRADING,
 # TRADING, PRE_DELIVERING, DELIVERING, DELIVERED, PRE_SETTLE, SETTLING, CLOSE. A halt ends some time; delisted symbols stay
@@ -139,8 +141,8 @@ class BinanceRest:
     def by_time(self, symbol: str, start: datetime, end: datetime, rows: int) -> Call:
         """Return the call for rows of [start, end), at most `rows`."""
         path, params = self._source(symbol)
-        if path == "fundingRate":  # the interval of an event needs the event before
-            start -= _FUNDING_BEFORE
+        if path == "fundingRate":  # the interval of an event needs the events before and after
+            start, end = start - _FUNDING_AROUND, end + _FUNDING_AROUND
             rows = self.page_rows
         limit = min(rows, self.page_rows)
         window: dict[str, str | int] = {"startTime": _ms(start), "endTime": _ms(end) - 1, "limit": limit}
@@ -300,13 +302,9 @@ def _line(cells: Sequence[Any]) -> str:
 
 
 def _funding_lines(events: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return events as the archive writes them: time, hours since the event before, rate; without hours for the first.
-
-    An event without an earlier one in a day is the first of its contract: eight hours are Binance's rule.
-    """
-    lines, before = [], 0
-    for event in events:
-        hour = round(int(event["fundingTime"]) / 3_600_000)
-        lines.append(_line([event["fundingTime"], hour - before if before else 8, event["fundingRate"]]))
-        before = hour
-    return lines
+    """Return events as the archive writes them: time, hours, rate. The answer has no hours; see `sources/funding.py`."""
+    hours = hours_of(np.array([int(event["fundingTime"]) * 1000 for event in events], dtype=np.int64))
+    return [
+        _line([event["fundingTime"], int(length), event["fundingRate"]])
+        for event, length in zip(events, hours, strict=True)
+    ]

@@ -5,7 +5,7 @@ newest first. All numbers are text without exponents, times milliseconds.
 
 Bars:    `[start, open, high, low, close, volume, turnover]`. volume is base and turnover quote on spot and linear; on inverse
          volume is contracts of 1 USD and turnover base (a documented bar: 268611 at 17071 is 15.74).
-Funding: `fundingRate`, `fundingRateTimestamp`.
+Funding: `fundingRate`, `fundingRateTimestamp`; no interval, see `sources/funding.py`.
 Trades:  `execId, price, size, side, time`; execId is a UUID, on spot a number of 19 digits, which archives do not have.
 Sources: bybit-exchange.github.io/docs/v5/market (kline, funding-history, recent-trade), recorded answers.
 """
@@ -13,7 +13,6 @@ Sources: bybit-exchange.github.io/docs/v5/market (kline, funding-history, recent
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -24,12 +23,10 @@ from crypto_assets.model import Series
 from crypto_assets.sources.bybit.amounts import in_base_and_quote
 from crypto_assets.sources.formats import in_schema, instants
 from crypto_assets.sources.formats_text import decimals, words
+from crypto_assets.sources.funding import intervals
 from crypto_assets.sources.places import places
 
 _BAR_CELLS = 7
-_HOUR_MS = 3_600_000
-_USUAL_HOURS = 8
-"""The interval of an event without an earlier one in a day: the first of its contract (fundingInterval is 480 minutes)."""
 
 
 def result_of(what: str, answer: Any) -> Mapping[str, Any]:
@@ -86,16 +83,12 @@ def bars(key: str, series: Series, name: str, answer: Any) -> pa.Table:
 
 
 def funding(key: str, series: Series, name: str, answer: Any) -> pa.Table:
-    """Return the funding events of an answer, oldest first, each with the hours since the one before."""
+    """Return the funding events of an answer, oldest first, each with its interval."""
     found = [_cells(key, one, ("fundingRateTimestamp", "fundingRate")) for one in rows_of(key, series, name, answer)]
     if not found:
         return _nothing(series)
     columns = _columns(key, ("funding_time", "funding_rate"), found)
-    hours = [round(int(cells[0]) / _HOUR_MS) for cells in found]
-    lengths = [_USUAL_HOURS, *(later - earlier for earlier, later in pairwise(hours))]
-    if not all(0 < length < 1000 for length in lengths):
-        raise BadContent(f"{key}: expected events at least an hour apart, newest first, found hours {lengths[:50]}")
-    columns["funding_interval_hours"] = pa.chunked_array([pa.array(lengths, pa.int16())])
+    columns["funding_interval_hours"] = intervals(columns["funding_time"])
     return in_schema(datasets.get("funding_rates"), columns, len(found))
 
 

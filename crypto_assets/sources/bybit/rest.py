@@ -57,8 +57,8 @@ INTERVALS = {
 _BARS_PAGE, _FUNDING_PAGE = 1000, 200
 _TRADES_PAGE = {"spot": 60, "linear": 1000, "inverse": 1000}
 
-_FUNDING_BEFORE = timedelta(days=1)
-"""The interval of an event needs the event before."""
+_FUNDING_AROUND = timedelta(days=1)
+"""The interval of an event needs the events before and after."""
 
 _METHODS = {
     "kline": "publicGetV5MarketKline",
@@ -124,9 +124,8 @@ class BybitRest:
         if self.series.table == "trades":
             return self._recent(partition, until, now)
         if self.series.table == "funding_rates":
-            window = self._window(
-                partition.start - _FUNDING_BEFORE, partition.end, _FUNDING_PAGE, "startTime", "endTime"
-            )
+            start, end = partition.start - _FUNDING_AROUND, partition.end + _FUNDING_AROUND
+            window = self._window(start, end, _FUNDING_PAGE, "startTime", "endTime")
             call = self._call(self._path, self._params(symbol) | window)
             return by_time.events(
                 self.series,

@@ -123,8 +123,8 @@ class OkxRest:
 
     def by_time(self, symbol: str, start: datetime, end: datetime, rows: int) -> Call:
         """Return the call for the bars or events of [start, end), at most `rows`; both bounds are exclusive at OKX."""
-        if self._table == "funding_rates":  # the interval of an event needs the event before
-            start -= DAY
+        if self._table == "funding_rates":  # the interval of an event needs the events before and after
+            start, end = start - DAY, end + DAY
         return self._call(symbol, {"before": _ms(start) - 1, "after": _ms(end), "limit": min(rows, _PAGE)})
 
     def before_time(self, symbol: str, end: datetime) -> Call:

@@ -8,8 +8,7 @@ Trades: instrument_name,trade_id,side,price,size,created_time and since 2026-09 
 Bars:   instrument_name,open,high,low,close,vol,vol_ccy,vol_quote,open_time,confirm, of one minute. `vol` is in base on spot,
         in contracts else, where `vol_ccy` is in base; so no contract size is needed. An unconfirmed bar (0) is not a row.
 Funding: instrument_name,funding_rate,funding_time; all perpetuals in one file. The rate is the one that was paid, which REST
-        calls realizedRate. The interval is not published: it is the shorter of the times to the events before and after in
-        the same text, so that a missing event does not hide itself; 8 hours, the usual interval, if there is no other event.
+        calls realizedRate. The interval is not published: see `sources/funding.py`.
 
 Names of columns are decided by the header of the file, in any order. Old headers are bilingual, in a Chinese encoding
 (`trade_id/…`), and some have no instrument_name: what comes before the stroke counts. Old files have rows in no order.
@@ -22,7 +21,6 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -32,6 +30,7 @@ from crypto_assets.model import Series
 from crypto_assets.sources.contracts import base_of_inverse, times
 from crypto_assets.sources.formats import in_schema, instants
 from crypto_assets.sources.formats_text import decimals, read_text_csv, words
+from crypto_assets.sources.funding import intervals
 
 if TYPE_CHECKING:
     from crypto_assets.model import Instrument
@@ -52,9 +51,6 @@ _BESIDE = {"trades": ("source",), "ohlcv": (), "funding_rates": ()}
 
 _SIDES = {"buy": "buy", "sell": "sell"}
 _MOST_HEADER = 4096
-
-_HOUR_US = 3_600_000_000
-_USUAL_HOURS, _MOST_HOURS = 8, 24
 
 
 def read_rows(
@@ -166,17 +162,10 @@ def _funding(key: str, table: pa.Table) -> dict[str, pa.ChunkedArray]:
     if table.num_rows == 0:
         return {}
     time = instants(key, table["funding_time"])
-    hours = np.rint(time.cast(_INTEGER).to_numpy() / _HOUR_US).astype(np.int64)
-    order = np.argsort(hours, kind="stable")
-    steps = np.diff(hours[order])
-    steps = np.where(steps > 0, steps, _MOST_HOURS)  # an event that is there twice is refused later, with its rows
-    shorter = np.full(len(hours), _USUAL_HOURS)
-    if len(steps):
-        shorter[order] = np.minimum(np.append(steps, steps[-1]), np.append(steps[0], steps))
     return {
         "funding_time": time,
         "funding_rate": decimals(key, "funding_rate", table["funding_rate"], exponents=True),
-        "funding_interval_hours": pa.chunked_array([pa.array(np.minimum(shorter, _MOST_HOURS), pa.int16())]),
+        "funding_interval_hours": intervals(time),
     }
 
 

@@ -50,6 +50,14 @@ def test_two_rows_of_one_key_that_differ_are_refused(dataset: str, column: str) 
         merged(series_of(dataset), "rest/somewhere", [first, other])
 
 
+def test_the_interval_of_a_funding_event_is_as_the_later_page_has_it() -> None:
+    rows = day_of("funding_rates", DAY, "linear")[1]
+    place = rows.schema.get_field_index("funding_interval_hours")
+    field = rows.schema.field(place)
+    first, later = (rows.set_column(place, field, pa.array([hours] * rows.num_rows, field.type)) for hours in (16, 8))
+    assert merged(series_of("funding_rates", "linear"), "key", [first, later]).equals(later)
+
+
 @given(st.lists(st.booleans(), min_size=1, max_size=200))
 def test_missing_spans_and_stored_bars_together_are_the_day(there: list[bool]) -> None:
     rows = day_of("ohlcv_1m", DAY)[1].slice(0, len(there)).filter(pa.array(there))
