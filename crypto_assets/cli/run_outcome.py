@@ -33,7 +33,7 @@ Names = tuple[str, str, str, str]
 class Asked:
     """The requested days, and what could not be tried: hosts by exchange, symbols, words of the command.
 
-    Stored days of the exchanges in `never_asked` were not verified either. `left` are incomplete days that were skipped
+    Stored days of the tracks in `never_asked` were not verified either. `left` are incomplete days that were skipped
     because only another archive file can complete them. `unchosen`: one line for each entry whose rule has no symbol yet.
     """
 
@@ -41,13 +41,19 @@ class Asked:
     unreachable: Mapping[str, str] = field(default_factory=dict)
     unknown: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
     misspelt: Sequence[str] = ()
-    never_asked: Set[str] = frozenset()
+    never_asked: Set[Track] = frozenset()
     left: Sequence[Problem] = ()
     unchosen: Sequence[str] = ()
 
     @property
     def days(self) -> int:
         return sum(request.days for request in self.requests)
+
+    @property
+    def exchanges_asked(self) -> set[str]:
+        """The exchanges with a track that was asked for."""
+        tracks = {track for request in self.requests for track in request.tracks} - self.never_asked
+        return {track.series.exchange for track in tracks}
 
     def why_not(self, series: Series, symbol: str) -> str:
         """Return why a day has no record."""
@@ -114,8 +120,10 @@ def report(asked: Asked, *, as_json: bool, verbose: bool = False) -> int:
         (fine if is_fine else bad).append(record)
     untried = _untried(asked, found)
     incomplete = {record.exchange for record in bad} | {one.series.exchange for one in untried}
+    partly = {one.series.exchange for one in asked.never_asked} & asked.exchanges_asked
     for exchange, failure in asked.unreachable.items():
-        line = f"{failure}; {exchange} is not asked again in this run"
+        what = "what only this host has" if exchange in partly else exchange
+        line = f"{failure}; {what} is not asked again in this run"
         # No error if every requested day is complete: the exit code is 0, and the days that were not renewed are named below.
         (print_error if exchange in incomplete else _print_note)(line)
     if as_json:
@@ -219,8 +227,8 @@ def print_json(asked: Asked, found: Sequence[Any], problems: Sequence[Problem], 
 
 def _print_kept(asked: Asked, records: Sequence[Any]) -> None:
     """Report complete days whose last renewal failed or was not tried."""
-    why = {name: asked.unreachable[name] for name in asked.never_asked}
-    errors = [(record, why.get(record.exchange) or record.attempt_error) for record in records]
+    why = {track: asked.unreachable[track.series.exchange] for track in asked.never_asked}
+    errors = [(record, why.get(record.track) or record.attempt_error) for record in records]
     for span in spans(_problem(record, error) for record, error in errors if error):
         name, days = str(span.track), days_text(span.first, span.last)
         err.print(f"{escape(name)} {days}: not renewed, the stored data stays: {escape(span.reason)}")

@@ -1,15 +1,16 @@
 """Asks before anything is collected: does the exchange answer at all, and does it know the symbols?
 
-An unreachable host is reported once, and nothing is started for its exchange. A symbol unknown to the exchange is reported,
-and the others are collected.
+An unreachable host is reported once, and nothing is started that only it can answer. A symbol unknown to the exchange is
+reported, and the others are collected.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 from crypto_assets import sources
 from crypto_assets.config.collection import Collection
@@ -17,6 +18,7 @@ from crypto_assets.config.environment import settings
 from crypto_assets.config.selection import Request
 from crypto_assets.engine.archive.locate import require_listed
 from crypto_assets.engine.archive.site import ArchiveSite
+from crypto_assets.engine.archive.user_files import file_names
 from crypto_assets.engine.rest.ccxt_client import RestApi
 from crypto_assets.errors import CircuitOpen, CryptoAssetsError, HostUnreachable, PermanentError, UnknownSymbol
 from crypto_assets.ledger.partitions import Ledger
@@ -39,19 +41,22 @@ _ATTEMPTS = 2
 class Preflight:
     """The result: the requests that are left, and why the others were dropped.
 
-    `unreachable` has the failure of each unreachable exchange, `unknown` one message for each unknown symbol.
+    `unreachable` has the failure of each exchange with an unreachable host, `never_asked` the tracks that are dropped for it:
+    every feed of theirs is unreachable. `unknown` has one message for each unknown symbol.
     """
 
     requests: list[Request]
     unreachable: dict[str, str] = field(default_factory=dict)
     unknown: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    never_asked: frozenset[Track] = frozenset()
 
 
 def check(collection: Collection, requests: Sequence[Request], ledger: Ledger, today: date) -> Preflight:
-    """Ask the archive of each exchange for the symbols that were never stored, or for one if there are none.
+    """Ask each kind of feed that is needed whether it is reachable, and for the symbols that were never stored.
 
     Failures after the host was reached (it refuses, its listing is broken) are no error here: the run reports them for each
-    day. An exchange is kept if its REST API answers and is used for today, or if it is paused.
+    day. A track is kept if its archive is reachable, if its REST API is and is used for today or has no archive beside it,
+    if a person's files have it, or if its exchange is paused.
 
     Raises:
         ConfigError: the environment names an invalid proxy.
@@ -61,50 +66,92 @@ def check(collection: Collection, requests: Sequence[Request], ledger: Ledger, t
     stored = {(one.exchange, one.market_type, one.symbol, one.dataset) for one in ledger.summary() if one.rows}
     unreachable: dict[str, str] = {}
     unknown: dict[Track, str] = {}
+    dropped: set[Track] = set()
     with (
         Guard(ledger.url, collection, egress=settings().egress, patience_s=_TIMEOUT_S) as guard,
         Client(guard, timeout_s=_TIMEOUT_S, attempts=_ATTEMPTS) as client,
         DaemonPool(8, "symbols") as pool,
     ):
+        hosts = _Hosts(client, collection)
         for exchange in dict.fromkeys(request.entry.exchange for request in requests):
             if paused & {ALL, of_exchange(exchange)}:  # then the run waits too, and reports it
                 continue
-            mine = [request for request in requests if request.entry.exchange == exchange]
-            try:
-                _reach(client, collection, exchange, mine[0].tracks[0])
-            except (HostUnreachable, CircuitOpen) as error:
-                if not any(request.last >= today and _rest_answers(client, collection, request) for request in mine):
-                    unreachable[exchange] = str(error.evidence.get("failure") or error)
-                continue
+            asked = [(one, track) for one in requests if one.entry.exchange == exchange for track in one.tracks]
+            failures = [hosts.failure(one, track, today) for one, track in asked]
+            kept = {track for (_, track), failure in zip(asked, failures, strict=True) if not failure}
+            if never := {track for _, track in asked} - kept:
+                unreachable[exchange] = "; ".join(dict.fromkeys(filter(None, failures)))
+                dropped |= never
             new = sorted(
-                {
-                    Track(series, symbol)
-                    for request in mine
-                    for series, symbol in request.tracks
-                    if (series.exchange, series.market_type, symbol, series.dataset) not in stored
-                }
+                track
+                for track in kept
+                if (exchange, track.series.market_type, track.symbol, track.series.dataset) not in stored
+                and not hosts.in_user_files(track)
+                and not (sources.archives(track.series) and hosts.archive(track))
             )
             problems = pool.map(lambda track: _unknown(client, collection, track), new)
             unknown |= {track: problem for track, problem in zip(new, problems, strict=True) if problem}
-    return Preflight(_left(requests, unreachable, unknown), unreachable, _by_symbol(unknown))
+    left = _left(requests, dropped | unknown.keys())
+    return Preflight(left, unreachable, _by_symbol(unknown), frozenset(dropped))
 
 
-def _reach(client: Client, collection: Collection, exchange: str, track: Track) -> None:
-    """Send a request to the hosts of an archive to find out whether they are reachable; any answer will do.
+class _Hosts:
+    """The hosts of exchanges: each is asked once whether it is reachable, when something needs it; any answer will do."""
 
-    Raises:
-        HostUnreachable: no answer at all.
-        CircuitOpen: recent requests had no answer, and the next probe is not due soon.
-    """
-    if not sources.archives(track.series):
-        if (feed := sources.query(track.series)) is not None and (call := feed.clock()) is not None:
-            _ask(lambda: _api(client, collection, exchange, feed).ask(call))
-        return
-    site = ArchiveSite.of(client, collection, track.series)
-    archive_url = site.files_url
-    _ask(lambda: require_listed(site, track))
-    if host_of(archive_url) != host_of(site.listing_url):
-        _ask(lambda: client.at(Endpoint(exchange, "archive", "archive")).head(archive_url + "/"))
+    def __init__(self, client: Client, collection: Collection) -> None:
+        self._client, self._collection = client, collection
+        self._failures: dict[tuple[str, ...], str] = {}
+        self._names: dict[Path, frozenset[str]] = {}
+
+    def failure(self, request: Request, track: Track, today: date) -> str:
+        """Return why every feed of a track is unreachable for a request; "" if one is reachable, or may be."""
+        series = track.series
+        if self.in_user_files(track):
+            return ""
+        if not sources.archives(series):
+            return self._api(series)
+        failure = self.archive(track)
+        if failure and request.last >= today and self._collection.asks_rest(request.entry) and sources.query(series):
+            return failure if self._api(series) else ""  # days before today need the listing first
+        return failure
+
+    def archive(self, track: Track) -> str:
+        """Return why the archive of a series is unreachable: its listing, or the host of its files; "" if it is not."""
+        site = ArchiveSite.of(self._client, self._collection, track.series)
+        exchange, archive_url = track.series.exchange, site.files_url
+        failure = self._failure((exchange, "listing"), lambda: require_listed(site, track))
+        if failure or host_of(archive_url) == host_of(site.listing_url):
+            return failure
+        files = self._client.at(Endpoint(exchange, "archive", "archive"))
+        return self._failure((exchange, "archive"), lambda: files.head(archive_url + "/"))
+
+    def _api(self, series: Series) -> str:
+        feed = sources.query(series)
+        if feed is None or (call := feed.clock()) is None:  # nobody can tell
+            return ""
+        api = _api(self._client, self._collection, series.exchange, feed)
+        return self._failure((series.exchange, "api", series.market_type), lambda: api.ask(call))
+
+    def in_user_files(self, track: Track) -> bool:
+        """Return whether files that a person downloaded are of a track; also if they cannot be read: the run reports it."""
+        feed, root = sources.user_files(track.series), self._collection.urls(track.series.exchange).files
+        if feed is None or root is None:
+            return False
+        try:
+            if root not in self._names:
+                self._names[root] = file_names(root)
+        except CryptoAssetsError:
+            return True
+        return feed.folder.file_name(sources.name_of(*track)) in self._names[root]
+
+    def _failure(self, host: tuple[str, ...], ask: Callable[[], object]) -> str:
+        if host not in self._failures:
+            try:
+                _ask(ask)
+                self._failures[host] = ""
+            except (HostUnreachable, CircuitOpen) as error:
+                self._failures[host] = str(error.evidence.get("failure") or error)
+        return self._failures[host]
 
 
 def _ask(ask: Callable[[], object]) -> None:
@@ -158,29 +205,14 @@ def _rest_may_have(client: Client, collection: Collection, series: Series, symbo
     return True
 
 
-def _rest_answers(client: Client, collection: Collection, request: Request) -> bool:
-    """Return whether an entry uses the REST API at all, and the API gives any answer."""
-    series = request.tracks[0][0]
-    feed = sources.query(series)
-    call = None if feed is None else feed.clock()
-    if feed is None or call is None or not collection.asks_rest(request.entry):
-        return False
-    try:
-        _api(client, collection, series.exchange, feed).ask(call)
-    except CryptoAssetsError as error:
-        return not isinstance(error, HostUnreachable | CircuitOpen)
-    return True
-
-
 def _api(client: Client, collection: Collection, exchange: str, feed: QueryFeed) -> RestApi:
     return RestApi(client, feed, collection.urls(exchange).rest_url, settings().api_key(exchange))
 
 
-def _left(requests: Sequence[Request], unreachable: dict[str, str], unknown: dict[Track, str]) -> list[Request]:
+def _left(requests: Sequence[Request], dropped: Set[Track]) -> list[Request]:
     left = [
-        replace(request, tracks=tuple(track for track in request.tracks if track not in unknown))
+        replace(request, tracks=tuple(track for track in request.tracks if track not in dropped))
         for request in requests
-        if request.entry.exchange not in unreachable
     ]
     return [request for request in left if request.tracks]
 

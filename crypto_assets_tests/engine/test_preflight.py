@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -96,3 +97,61 @@ def test_a_host_whose_circuit_is_probed_soon_is_waited_for(sandbox: SandboxServe
     found = looked(collection_at(sandbox.archive_url), ledger)
     assert found.unreachable == {}
     assert [[symbol for _, symbol in request.tracks] for request in found.requests] == [["BTC/USDT"]]
+
+
+NOWHERE = "http://127.0.0.1:9"
+BYBIT = "BTC/USDT:USDT"
+
+
+def asked_for(collection: Collection, ledger: Ledger, last: date = DAY) -> Preflight:
+    requests = [
+        Request(one, tuple(Track(series, symbol) for series in one.series for symbol in one.symbols), DAY, last)
+        for one in collection.series
+    ]
+    return check(collection, requests, ledger, date(2024, 2, 1))
+
+
+def left_of(found: Preflight) -> list[tuple[str, str]]:
+    return [(series.dataset, symbol) for request in found.requests for series, symbol in request.tracks]
+
+
+@pytest.mark.parametrize("order", [("ohlcv_1h", "trades"), ("trades", "ohlcv_1h")])
+@pytest.mark.parametrize(
+    ("down", "left"),
+    [
+        (["rest_url"], ["trades"]),
+        (["archive_url", "listing_url"], ["ohlcv_1h"]),
+        (["rest_url", "archive_url", "listing_url"], []),
+    ],
+)
+def test_only_what_an_unreachable_host_alone_has_is_dropped(
+    ledger: Ledger, order: tuple[str, ...], down: list[str], left: list[str]
+) -> None:
+    with SandboxServer(SyntheticArchive({"linear": ["BTCUSDT"]}, DAY, DAY, trades_per_day=2)) as server:
+        urls = {**server.urls("bybit"), **dict.fromkeys(down, NOWHERE)}
+        entries = [{**entry([name], [BYBIT], DAY), "exchange": "bybit", "market_type": "linear"} for name in order]
+        found = asked_for(parse_collection({"exchanges": {"bybit": urls}, "series": entries}), ledger)
+    assert left_of(found) == [(name, BYBIT) for name in left]
+    assert sorted(series.dataset for series, _ in found.never_asked) == sorted({*order} - {*left})
+    assert list(found.unreachable) == ["bybit"]
+    assert found.unknown == {}
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_a_pair_that_downloaded_files_have_is_known_and_needs_no_host(
+    ledger: Ledger, tmp_path: Path, *, reachable: bool
+) -> None:
+    (tmp_path / "ABCUSDT_1.csv").write_text("1704067200,1,1,1,1,1,1\n")
+    symbols = ["ABC/USDT", "BTC/USDT", "NO/USDT"]
+    with SandboxServer(SyntheticArchive({"spot": ["BTCUSDT"]}, DAY, DAY, trades_per_day=2)) as server:
+        urls = {**server.urls("kraken"), "files": str(tmp_path)} | ({} if reachable else {"rest_url": NOWHERE})
+        entries = [{**entry(["ohlcv_1m"], symbols, DAY), "exchange": "kraken"}]
+        found = asked_for(parse_collection({"exchanges": {"kraken": urls}, "series": entries}), ledger)
+    if reachable:
+        assert left_of(found) == [("ohlcv_1m", "ABC/USDT"), ("ohlcv_1m", "BTC/USDT")]
+        assert list(found.unknown) == [("kraken", "spot", "NO/USDT")]
+        assert (found.unreachable, found.never_asked) == ({}, frozenset())
+    else:
+        assert left_of(found) == [("ohlcv_1m", "ABC/USDT")]
+        assert sorted(symbol for _, symbol in found.never_asked) == ["BTC/USDT", "NO/USDT"]
+        assert (list(found.unreachable), found.unknown) == (["kraken"], {})

@@ -224,7 +224,7 @@ def collect_all(
         down,
         found.unknown,
         misspelt,
-        never_asked=frozenset(found.unreachable),
+        never_asked=found.never_asked,
         left=left,
         unchosen=hints(collection, unchosen),
     )

@@ -155,6 +155,15 @@ _index_locks: dict[tuple[Member, str], threading.Lock] = {}
 _last_chosen: dict[tuple[Path, str, str], Chosen] = {}
 
 
+def file_names(root: Path) -> frozenset[str]:
+    """Return the names of all CSV files below a folder, or in one zip, without their folders.
+
+    Raises:
+        ListingError: it cannot be read.
+    """
+    return frozenset(_base(member) for member in _members(root))
+
+
 def _members(root: Path) -> list[Member]:
     """Return all CSV files below a folder, or in one zip."""
     if not root.exists():
