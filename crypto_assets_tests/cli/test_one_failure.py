@@ -184,3 +184,20 @@ def test_status_and_gaps_agree_after_a_partly_collected_month(command: Command, 
         )
         assert row["complete"] == 31 - len(mine)
     assert sum(row["partial"] for row in status.json) == 1
+
+
+def test_a_host_that_is_down_costs_only_what_it_alone_has(command: Command, sandbox: SandboxServer) -> None:
+    collect = f"collect --from {FIRST} --to {FIRST}"
+    entries = [
+        {**entry("linear", [name], ["BTC/USDT:USDT"], FIRST, end=LAST), "exchange": "bybit"}
+        for name in ("ohlcv_1h", "trades")
+    ]
+    urls = {**sandbox.urls("bybit"), "rest_url": "http://127.0.0.1:1"}
+    command.configure({"exchanges": {"bybit": urls}, "series": entries})
+    failure = "127.0.0.1:1 refuses connections (nothing listens on that port)"
+    first, again = command.sequence(collect, collect)
+    for answer in (first, again):
+        assert answer.code == 1
+        errors = [line for line in answer.err.splitlines() if not line.startswith("collecting: ")]
+        assert errors == [f"error: {failure}; what only this host has is not asked again in this run"]
+        assert "2 days requested: 1 available, 1 not collected yet" in answer.out
