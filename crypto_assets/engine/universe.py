@@ -91,7 +91,7 @@ def refresh_universe(
 
     Args:
         markets: exchange and market type; by default those of the collection whose symbols a rule chooses.
-        older_than: markets that were listed within this time are left out.
+        older_than: markets that were listed within this time are not listed again; their tops are ranked all the same.
         lives: the most symbols of a market whose first and last day are looked for.
 
     Raises:
@@ -102,8 +102,9 @@ def refresh_universe(
     with ledger.transaction() as connection:
         asked = {market: last_looked(connection, *market) for market in wanted}
     due = [market for market in wanted if (last := asked[market]) is None or at - last >= older_than]
+    ranked = _ranked(collection, ledger, [market for market in wanted if market not in due], at)
     if not due:
-        return []
+        return ranked
     problems: dict[tuple[str, str], list[str]] = {market: [] for market in due}
     for looked in refresh_instruments(
         collection, ledger, set(due) & set(markets_with_instruments(collection)), now=now
@@ -114,12 +115,28 @@ def refresh_universe(
         Guard(ledger.url, collection, egress=settings().egress, patience_s=_TIMEOUT_S) as guard,
         Client(guard, _AT_ONCE, timeout_s=_TIMEOUT_S, attempts=2) as client,
     ):
-        return [_Market(client, collection, ledger, market, at, lives).refreshed(problems[market]) for market in due]
+        listed = [_Market(client, collection, ledger, market, at, lives).refreshed(problems[market]) for market in due]
+    return listed + ranked
 
 
 def markets_with_rules(collection: Collection) -> list[tuple[str, str]]:
     """Return the markets of a collection whose symbols a rule chooses."""
     return sorted({(entry.exchange, entry.market_type) for entry in collection.ruled})
+
+
+def _ranked(
+    collection: Collection, ledger: Ledger, markets: Iterable[tuple[str, str]], at: datetime
+) -> list[Refreshed]:
+    """Rank the tops of some markets by the bars that are stored now; return those with a new symbol."""
+    found = [Refreshed(*market, top=_rank(collection, ledger, market, at)) for market in markets]
+    return [one for one in found if one.top]
+
+
+def _rank(collection: Collection, ledger: Ledger, market: tuple[str, str], at: datetime) -> tuple[str, ...]:
+    """Rank the tops of a market; return the symbols that are new in one."""
+    mine = [one for one in collection.ruled if (one.exchange, one.market_type) == market]
+    found: dict[str, list[str]] = ledger.change(lambda connection: write_tops(connection, mine, at.date()))
+    return tuple(sorted({symbol for symbols in found.values() for symbol in symbols}))
 
 
 class _Market:
@@ -155,11 +172,7 @@ class _Market:
             self._look_at_files(problems)
         if said := self._said():
             changes["instruments"] = self._write("instruments", said)
-        mine = [one for one in self._collection.ruled if (one.exchange, one.market_type) == self._market]
-        found: dict[str, list[str]] = self._ledger.change(
-            lambda connection: write_tops(connection, mine, self._at.date())
-        )
-        top = tuple(sorted({symbol for symbols in found.values() for symbol in symbols}))
+        top = _rank(self._collection, self._ledger, self._market, self._at)
         return Refreshed(*self._market, changes, top, unread, tuple(problems))
 
     def _write(self, source: Source, listed: Mapping[str, Life]) -> ListedChanges:

@@ -223,6 +223,29 @@ def test_commands_collect_what_is_listed_and_the_universe_of_a_day_has_no_surviv
     assert on("2024-01-20")["OLD/USDT"] == (None, None)
 
 
+def test_a_top_is_chosen_by_the_next_collect_after_the_bars_that_it_ranks(sandbox, tmp_path, postgres_url, monkeypatch):
+    bars = entry(["*/USDT"], name="bars")
+    top = entry(["*/USDT"], name="largest", top="1 by quote volume", datasets=["ohlcv_1h"])
+    mine = make(sandbox, tmp_path, postgres_url, monkeypatch, bars, top)
+    days = ("--from", "2024-01-05", "--to", "2024-01-06")
+    first = mine.command("collect", *days, "--json")
+    assert (first.code, first.json["states"]) == (1, {"available": 6})
+    (said,) = first.json["entries_without_symbols"]
+    assert said.startswith(
+        "largest: no symbol is known yet for `top 1 by quote volume of */USDT`: it ranks the 1d bars"
+    )
+    assert said.endswith("of these symbols, then run `collect` again")
+    second = mine.command("collect", *days, "--json")
+    assert second.code == 0, second.err
+    with Ledger(postgres_url) as ledger, ledger.transaction() as connection:
+        largest = connection.execute(
+            "SELECT DISTINCT ON (open_time) symbol FROM market.ohlcv WHERE timeframe = '1d' "
+            "ORDER BY open_time, quote_volume DESC"
+        ).fetchall()
+    assert len(largest) == 2
+    assert {symbol for symbol, dataset, _ in mine.records() if dataset == "ohlcv_1h"} == {one for (one,) in largest}
+
+
 def test_definitions_come_from_the_ledger_alone_and_grow_with_it(sandbox, tmp_path, postgres_url, monkeypatch):
     from crypto_assets.definitions import build
     from crypto_assets.ledger.symbol_rules import load_known_collection
