@@ -103,7 +103,7 @@ class Lab:
 
     # ---- answers --------------------------------------------------------------------------------------------------
 
-    def instrument(self, track: Track) -> Instrument | None:
+    def instrument(self, track: Track, day: date | None = None) -> Instrument | None:
         if facts(track.series).amounts != "contracts":
             return None
         found = self.instruments_of(track.series.exchange, track.series.market_type)
