@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from crypto_assets import sources
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Partition, Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
@@ -21,12 +22,20 @@ def test_an_exchange_that_hangs_and_one_that_bans_leave_the_others_alone(postgre
     names = [name for name in sources.names() if "trades" in sources.get(name).dataset_names("spot")]
     hanging, banning, *others = names
     assert len(others) >= 2
-    world = SyntheticArchive({"spot": {"BTCUSDT": (FIRST, LAST)}}, trades_per_day=500, now=datetime(2024, 1, 15, tzinfo=UTC))
+    world = SyntheticArchive(
+        {"spot": {"BTCUSDT": (FIRST, LAST)}}, trades_per_day=500, now=datetime(2024, 1, 15, tzinfo=UTC)
+    )
     with SandboxServer(world) as server:
         server.app.state.faults.on("hang", exchange=hanging)
         server.app.state.faults.on("http-418", exchange=banning, retry_after_s=600)
         command = Command.at(tmp_path / "home", postgres_url)
-        entry = {"market_type": "spot", "datasets": ["trades"], "symbols": [BTC], "start": FIRST.isoformat(), "rest": True}
+        entry = {
+            "market_type": "spot",
+            "datasets": ["trades"],
+            "symbols": [BTC],
+            "start": FIRST.isoformat(),
+            "rest": True,
+        }
         urls = {name: server.urls(name) for name in names}
         command.configure({"exchanges": urls, "series": [{"exchange": name, **entry} for name in names]})
         answer = command("collect", "--from", str(DAY), "--to", str(DAY))
@@ -36,9 +45,11 @@ def test_an_exchange_that_hangs_and_one_that_bans_leave_the_others_alone(postgre
         assert f"all of {banning} listing waits until" in answer.out
         assert "4 days requested: 2 available, 1 missing, 1 not collected yet" in answer.out
         bench = Workbench(server, postgres_url, tmp_path / "home" / "lake")
+        with Ledger(postgres_url) as ledger:
+            states = {record.exchange: record.state for record in ledger.partitions()}
+        assert {name: states[name] for name in others} == dict.fromkeys(others, State.AVAILABLE)
         for name in others:
             series = Series.named(name, "spot", "trades")
-            assert bench.records(name)[BTC, "trades", DAY].state is State.AVAILABLE
             rows = bench.lake.read_partition(series, Partition(BTC, DAY))
             assert differences(series, rows, true_rows(world, series, BTC, DAY)) == []
         asked = {name: sum(one.exchange == name for one in server.app.state.requests) for name in names}
