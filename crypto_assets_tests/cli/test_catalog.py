@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 import yaml
 
+from crypto_assets.ledger.listed_symbols import Life, write_listed
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.migrations import migrate
@@ -114,6 +116,34 @@ def test_config_check_says_where_everything_is_and_what_will_be_collected(comman
     assert found["entries"][0]["automation"] == {"new_files": True, "today": "1h", "fill_gaps": True, "reconcile": True}
     assert "by itself" in text.out
     assert "everything" in text.out
+
+
+def test_config_check_shows_entries_by_rule_before_and_after_their_symbols_are_listed(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    command = Command.at(tmp_path, postgres_url)
+    some = entry(["ohlcv_1d"], ["SOL/EUR", "*/USDT"], FIRST) | {"end": LAST, "name": "some"}
+    top = entry(["trades"], ["*/USDT"], FIRST) | {"top": "5 by quote volume", "name": "largest"}
+    every = entry(["ohlcv_1d"], [], FIRST, "linear") | {"symbols": "all", "name": "every"}
+    command.configure({"series": [some, top, every]})
+    migrate(postgres_url)
+
+    def shown() -> tuple[str, dict[str, tuple[str, list[str], int]]]:
+        text, answer = command.sequence("config check", "config check --json")
+        assert (text.code, text.err) == (0, "")
+        entries = answer.json["entries"]
+        return text.out, {one["entry"]: (one["rule"], one["symbols"], one["days"]) for one in entries}
+
+    text, entries = shown()
+    rank = "top 5 by quote volume of */USDT"
+    assert entries == {"some": ("*/USDT", ["SOL/EUR"], 2), "largest": (rank, [], 0), "every": ("all", [], 0)}
+    assert f"{rank}: symbols not listed yet" in text
+    assert "all: symbols not listed yet" in text
+    with Ledger(postgres_url) as ledger, ledger.transaction() as connection:
+        write_listed(connection, "binance", "linear", "archive", {"BTC/USDT:USDT": Life("BTCUSDT")}, datetime.now(UTC))
+    text, entries = shown()
+    assert entries["every"][:2] == ("all", ["BTC/USDT:USDT"])
+    assert "all: BTC/USDT:USDT" in text
 
 
 def test_config_check_names_all_that_is_wrong_and_makes_nothing(tmp_path: Path) -> None:

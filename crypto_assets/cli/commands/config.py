@@ -129,6 +129,7 @@ def _entries(collection: Any) -> list[dict[str, Any]]:
             "market_type": entry.market_type,
             "datasets": entry.datasets,
             "symbols": entry.symbols,
+            "rule": str(entry.rule) if entry.rule else None,
             "first_day": str(entry.start),
             "last_day": str(entry.end) if entry.end else None,
             "days": max((entry.until(ended) - entry.start).days + 1, 0) * len(entry.symbols) * len(entry.datasets),
@@ -137,7 +138,7 @@ def _entries(collection: Any) -> list[dict[str, Any]]:
             "derived_timeframes": _built(collection, entry),
             "automation": _kinds(automation_of(collection, entry)),
         }
-        for entry in collection.series
+        for entry in collection.entries
     ]
 
 
@@ -166,6 +167,13 @@ def _automation(entry: dict[str, Any]) -> str:
 _SHOWN = 5
 
 
+def _symbols(entry: dict[str, Any]) -> str:
+    """Return the first symbols of an entry; after its rule, if it has one: `*/USDT: symbols not listed yet`."""
+    more = len(entry["symbols"]) - _SHOWN
+    names = ", ".join(entry["symbols"][:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+    return f"{entry['rule']}: {names or 'symbols not listed yet'}" if entry["rule"] else names
+
+
 def _print(entries: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
@@ -183,11 +191,9 @@ def _print(entries: list[dict[str, Any]]) -> None:
     ):
         table.add_column(title, no_wrap=True, justify="right" if title.startswith("days up") else "left")
     for one in entries:
-        more = len(one["symbols"]) - _SHOWN
-        names = ", ".join(one["symbols"][:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
         span = f"{one['first_day']} to {one['last_day']}" if one["last_day"] else f"from {one['first_day']} on"
         market = f"{one['exchange']} {one['market_type']}"
-        cells = (one["entry"], market, ", ".join(one["datasets"]), names, span, f"{one['days']:,}")
+        cells = (one["entry"], market, ", ".join(one["datasets"]), _symbols(one), span, f"{one['days']:,}")
         built = f" (builds {', '.join(one['derived_timeframes'])})" if one["derived_timeframes"] else ""
         stored = (", ".join(one["warehouse"]) or "lake only") + built
         table.add_row(*cells, "yes" if one["rest"] else "no", stored, _automation(one))
