@@ -144,7 +144,7 @@ def read_rows(series: Series, key: str, text: bytes | bytearray, instrument: Ins
             raise BadContent(
                 f"{key}: expected the contract size of the symbol, found no instrument; collect instruments first"
             )
-        found |= _in_base(series, found, instrument)
+        found |= _in_base(series, key, found, instrument)
     return in_schema(dataset, found, table.num_rows)
 
 
@@ -155,18 +155,20 @@ def _trades(series: Series, key: str, text: bytes | bytearray) -> pa.Table:
     return read_csv(key, text, columns, headers=_TRADES_HEADERS, optional=_BESIDE, words=_BOOLEANS)
 
 
-def _in_base(series: Series, found: dict[str, pa.ChunkedArray], instrument: Instrument) -> dict[str, pa.ChunkedArray]:
+def _in_base(
+    series: Series, key: str, found: dict[str, pa.ChunkedArray], instrument: Instrument
+) -> dict[str, pa.ChunkedArray]:
     """Return the columns of amounts in base and in quote, from contracts."""
     size = instrument.contract_size
     match series.table:
         case "ohlcv":
             return {
                 "volume": found["quote_volume"],
-                "quote_volume": times(found["volume"], size),
+                "quote_volume": times(key, found["volume"], size),
                 "taker_buy_volume": found["taker_buy_quote_volume"],
-                "taker_buy_quote_volume": times(found["taker_buy_volume"], size),
+                "taker_buy_quote_volume": times(key, found["taker_buy_volume"], size),
             }
         case "trades":
-            return {"quote_amount": times(found["contracts"], size)}
+            return {"quote_amount": times(key, found["contracts"], size)}
         case _:
-            return {"amount": base_of_inverse(found["amount"], size, found["price"])}
+            return {"amount": base_of_inverse(key, found["amount"], size, found["price"])}

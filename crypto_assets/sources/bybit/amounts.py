@@ -37,7 +37,7 @@ def in_base_and_quote(
     lowest = pc.min(price).as_py()
     if lowest is not None and lowest <= 0:
         raise BadContent(f"{key}: expected prices above 0, found {lowest.normalize():f}")
-    return {"amount": base_of_inverse(size, _ONE_USD, price), "quote_amount": size}
+    return {"amount": base_of_inverse(key, size, _ONE_USD, price), "quote_amount": size}
 
 
 def _product(key: str, size: pa.ChunkedArray, price: pa.ChunkedArray) -> pa.ChunkedArray:

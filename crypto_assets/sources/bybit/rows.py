@@ -105,8 +105,8 @@ def _compare(key: str, table: pa.Table, size: pa.ChunkedArray, other: pa.Chunked
     row = max(first)
     kind, rule = ("an inverse", "size / price") if inverse else ("a linear", "size x price")
     raise BadContent(
-        f"{key}: expected the notionals of {kind} contract: size {exact[0][row]!r} and {rule} {exact[1][row]!r}, "
-        f"found {published[0][row]!r} and {published[1][row]!r} in line {row + 2}; look at it in quarantine/",
+        f"{key}: expected the notionals of {kind} contract: size {exact[0][row]} and {rule} {exact[1][row]}, "
+        f"found {published[0][row]} and {published[1][row]} in line {row + 2}; look at it in quarantine/",
         line=row + 2,
     )
 

@@ -151,10 +151,10 @@ def _amounts(
             f"{key}: expected the contract size of the symbol, found no instrument; collect instruments first"
         )
     if series.market_type == "linear":
-        return {"amount": times(size, instrument.contract_size)}
+        return {"amount": times(key, size, instrument.contract_size)}
     return {
-        "amount": base_of_inverse(size, instrument.contract_size, price),
-        "quote_amount": times(size, instrument.contract_size),
+        "amount": base_of_inverse(key, size, instrument.contract_size, price),
+        "quote_amount": times(key, size, instrument.contract_size),
     }
 
 
