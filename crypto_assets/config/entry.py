@@ -85,6 +85,8 @@ class SeriesEntry(BaseModel):
     )
 
     _rule: SymbolRule | None = PrivateAttr(default=None)
+    _waits: bool | None = PrivateAttr(default=None)
+    """Whether no symbol that the rule matches is known; None: not looked up."""
 
     _all_symbols = field_validator("symbols", mode="before")(spell_out_all)
 
@@ -192,9 +194,17 @@ class SeriesEntry(BaseModel):
         """
         return self._rule
 
-    def with_symbols(self, symbols: Sequence[str]) -> SeriesEntry:
-        """Return the entry with the symbols that its rule chose."""
-        return self.model_copy(update={"symbols": list(symbols)})
+    @property
+    def waits_for_symbols(self) -> bool:
+        """Whether no symbol is known yet that the rule matches, in this entry or in another one that has it."""
+        waits = not self.symbols if self._waits is None else self._waits
+        return self._rule is not None and waits
+
+    def with_symbols(self, symbols: Sequence[str], *, waits: bool | None = None) -> SeriesEntry:
+        """Return the entry with the symbols that its rule chose; `waits`: nothing that it matches is known yet."""
+        found = self.model_copy(update={"symbols": list(symbols)})
+        found._waits = waits
+        return found
 
     @property
     def series(self) -> list[Series]:

@@ -88,14 +88,14 @@ def without_symbols(
     symbols: Sequence[str] = (),
     datasets: Sequence[str] = (),
 ) -> list[SeriesEntry]:
-    """Return the entries whose rule has chosen no symbol, although the filters and days may match what it would choose.
+    """Return the entries whose rule matches no known symbol, although the filters and days may match what it would choose.
 
     Nothing of them can be collected, and no day says so: a command that was asked for them is not complete.
     """
     return [
         entry
         for entry in collection.ruled
-        if entry.rule and not entry.symbols
+        if entry.rule and entry.waits_for_symbols
         if exchange in (None, entry.exchange) and market_type in (None, entry.market_type)
         if not datasets or set(datasets) & set(entry.datasets)
         if not symbols or entry.rule.of(_unified(symbols, entry.market_type))

@@ -49,7 +49,7 @@ def load_known_collection(path: Path) -> Collection:
     try:
         url = postgres_url(settings_at_start(), make=False)
     except NothingCollected:
-        return collection.with_series([_chosen(entry, ()) for entry in collection.series])
+        return collection.with_series([_chosen(entry, (), waits=True) for entry in collection.series])
     migrate(url)
     with Ledger(url) as ledger:
 
@@ -73,18 +73,19 @@ def with_known_symbols(connection: psycopg.Connection[Any], collection: Collecti
             series.append(entry)
             continue
         mine = [taken.setdefault((entry.exchange, entry.market_type, dataset), set()) for dataset in entry.datasets]
-        symbols = [one for one in _symbols(connection, entry, entry.rule) if not any(one in names for names in mine)]
+        matches = _symbols(connection, entry, entry.rule)
+        symbols = [one for one in matches if not any(one in names for names in mine)]
         for names in mine:
             names.update(symbols)
-        series.append(_chosen(entry, symbols))
+        series.append(_chosen(entry, symbols, waits=not matches))
     return collection.with_series(series)
 
 
-def _chosen(entry: SeriesEntry, symbols: Sequence[str]) -> SeriesEntry:
+def _chosen(entry: SeriesEntry, symbols: Sequence[str], *, waits: bool) -> SeriesEntry:
     """Return an entry with the symbols that its rule chose, after those that it names."""
     if entry.rule is None:
         return entry
-    return entry.with_symbols(list(dict.fromkeys([*entry.symbols, *symbols])))
+    return entry.with_symbols(list(dict.fromkeys([*entry.symbols, *symbols])), waits=waits)
 
 
 def _symbols(connection: psycopg.Connection[Any], entry: SeriesEntry, rule: SymbolRule) -> list[str]:
@@ -102,7 +103,7 @@ def hints(collection: Collection, entries: Sequence[SeriesEntry] | None = None) 
     return [
         f"{collection.name_of(entry)}: " + (NO_VOLUME if entry.rule.top else NO_SYMBOLS).format(rule=entry.rule)
         for entry in (collection.ruled if entries is None else entries)
-        if entry.rule and not entry.symbols
+        if entry.rule and entry.waits_for_symbols
     ]
 
 

@@ -138,6 +138,7 @@ def test_config_check_shows_entries_by_rule_before_and_after_their_symbols_are_l
     rank = "top 5 by quote volume of */USDT"
     assert entries == {"some": ("*/USDT", ["SOL/EUR"], 2), "largest": (rank, [], 0), "every": ("all", [], 0)}
     assert f"{rank}: symbols not listed yet" in text
+    assert "*/USDT: SOL/EUR; symbols not listed yet" in text
     assert "all: symbols not listed yet" in text
     with Ledger(postgres_url) as ledger, ledger.transaction() as connection:
         write_listed(connection, "binance", "linear", "archive", {"BTC/USDT:USDT": Life("BTCUSDT")}, datetime.now(UTC))

@@ -139,6 +139,23 @@ def test_without_a_ledger_a_rule_chooses_nothing_and_says_what_to_do(ledger):
     assert second.startswith("top: no symbol is known yet for `top 3 by quote volume of */EUR`: it ranks the 1d bars")
 
 
+def test_an_entry_waits_for_symbols_until_one_that_it_matches_is_known_here_or_in_another_entry(ledger):
+    named, rest = entry(["BTC/USDT"], name="named"), entry(["BTC/*"], name="rest")
+    both = entry(["SOL/EUR", "*/USDC"], name="both")
+    collection = parse_collection({"series": [named, rest, both]})
+    with ledger.transaction() as connection:
+        before = with_known_symbols(connection, collection)
+        write_listed(connection, *SPOT, "archive", {"BTC/USDT": Life("BTCUSDT")}, NOW)
+        after = with_known_symbols(connection, collection)
+    assert [line.partition(":")[0] for line in hints(before)] == ["both", "rest"]
+    assert [(line.partition(":")[0], "matches `*/USDC`" in line) for line in hints(after)] == [("both", True)]
+    assert {after.name_of(one): one.symbols for one in after.entries} == {
+        "named": ["BTC/USDT"],
+        "rest": [],
+        "both": ["SOL/EUR"],
+    }
+
+
 # ---- top ------------------------------------------------------------------------------------------------------------------
 
 

@@ -130,6 +130,7 @@ def _entries(collection: Any) -> list[dict[str, Any]]:
             "datasets": entry.datasets,
             "symbols": entry.symbols,
             "rule": str(entry.rule) if entry.rule else None,
+            "waits_for_symbols": entry.waits_for_symbols,
             "first_day": str(entry.start),
             "last_day": str(entry.end) if entry.end else None,
             "days": max((entry.until(ended) - entry.start).days + 1, 0) * len(entry.symbols) * len(entry.datasets),
@@ -171,7 +172,12 @@ def _symbols(entry: dict[str, Any]) -> str:
     """Return the first symbols of an entry; after its rule, if it has one: `*/USDT: symbols not listed yet`."""
     more = len(entry["symbols"]) - _SHOWN
     names = ", ".join(entry["symbols"][:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
-    return f"{entry['rule']}: {names or 'symbols not listed yet'}" if entry["rule"] else names
+    if not entry["rule"]:
+        return names
+    found = [names] if names else [] if entry["waits_for_symbols"] else ["in other entries"]
+    return f"{entry['rule']}: " + "; ".join(
+        [*found, *(["symbols not listed yet"] if entry["waits_for_symbols"] else [])]
+    )
 
 
 def _print(entries: list[dict[str, Any]]) -> None:
