@@ -51,7 +51,8 @@ _TIMEOUT_S = 20.0
 class Looked:
     """The result of a question about one market; `problem` says why there is no answer.
 
-    `twice` names symbols that the answer has under two names of the exchange: they are left out.
+    `twice` names symbols that the answer has under two names of the exchange, `odd` the exchange's names of instruments that
+    cannot be read: they are left out.
     """
 
     exchange: str
@@ -59,6 +60,7 @@ class Looked:
     asked_at: datetime
     changes: InstrumentChanges = field(default_factory=lambda: InstrumentChanges(0))
     twice: Sequence[str] = ()
+    odd: Sequence[str] = ()
     problem: str = ""
 
 
@@ -128,19 +130,20 @@ def _looked(
 ) -> Looked:
     asked_at = now or datetime.now(UTC)
     try:
-        answered, twice = ask_instruments(client, collection, *market)
+        answered, twice, odd = ask_instruments(client, collection, *market)
     except (*OF_THIS_PROCESS, ConfigError):
         raise
     except CryptoAssetsError as error:
         return Looked(*market, asked_at, problem=str(error))
-    changes = ledger.change(lambda connection: write_instruments(connection, *market, answered, asked_at))
-    return Looked(*market, asked_at, changes, twice)
+    changes = ledger.change(lambda connection: write_instruments(connection, *market, answered, asked_at, odd))
+    return Looked(*market, asked_at, changes, twice, odd)
 
 
 def ask_instruments(
     client: Client, collection: Collection, exchange: str, market_type: str
-) -> tuple[list[Instrument], list[str]]:
-    """Return the instruments of a market as the exchange says now, and the symbols that it gives to two of its names.
+) -> tuple[list[Instrument], list[str], list[str]]:
+    """Return the instruments of a market as the exchange says now, the symbols that it gives to two of its names, and its
+    names of instruments that cannot be read.
 
     Raises:
         HostUnreachable, HostRefused, CircuitOpen, PermanentError: there is no answer.
@@ -150,8 +153,10 @@ def ask_instruments(
     if query is None:
         raise BadContent(f"{exchange} {market_type}: expected instruments, found that the source cannot ask for them")
     found: list[Instrument] = []
+    odd: list[str] = []
     for answer in _answers(client, collection, exchange, query):
         found += query.read(answer)
+        odd += query.left_out(answer)
     if not found:
         raise BadContent(
             f"{exchange} {market_type}: expected instruments, found an answer without any; nothing was changed"
@@ -162,7 +167,7 @@ def ask_instruments(
         raise BadContent(f"{exchange} {market_type}: expected each name once, found {', '.join(more[:5])} again")
     symbols = Counter(one.symbol for one in distinct)
     twice = sorted(symbol for symbol, times in symbols.items() if times > 1)
-    return [one for one in distinct if symbols[one.symbol] == 1], twice
+    return [one for one in distinct if symbols[one.symbol] == 1], twice, odd
 
 
 def _answers(client: Client, collection: Collection, exchange: str, query: InstrumentQuery) -> Iterator[Any]:

@@ -99,6 +99,14 @@ def test_a_delisted_symbol_keeps_its_last_version_and_may_be_listed_again(ledger
     assert size(ledger, "ETH/USD:ETH", T0 + 9 * DAY) == (Decimal(20), False)
 
 
+def test_an_instrument_that_could_not_be_read_stays_as_it_is_known(ledger):
+    write(ledger, T0, BTC, ETH)
+    with ledger.transaction() as connection:
+        changes = write_instruments(connection, *MARKET, [BTC], T0 + DAY, [ETH.exchange_symbol, "NEWUSD_PERP"])
+    assert changes == InstrumentChanges(1)
+    assert size(ledger, "ETH/USD:ETH", T0 + 5 * DAY) == (Decimal(10), False)
+
+
 def test_a_renamed_symbol_is_two_names_and_one_history(ledger):
     old = replace(BTC, exchange_symbol="XBTUSD_PERP")
     write(ledger, T0, old)

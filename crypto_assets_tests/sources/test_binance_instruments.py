@@ -96,6 +96,15 @@ def test_names_in_any_script_are_symbols():
     assert found.symbol == "币安人生/USDT"
 
 
+def test_an_odd_instrument_is_left_out_by_name_and_the_others_stay():
+    filters = [{"filterType": "PRICE_FILTER", "tickSize": "cheap"}]
+    odd = SPOT | {"symbol": "ETHUSDT", "baseAsset": "ETH", "filters": filters}
+    answer = {"symbols": [odd, SPOT]}
+    asks = BinanceInstruments("spot")
+    assert [one.symbol for one in asks.read(answer)] == ["BTC/USDT"]
+    assert asks.left_out(answer) == ["ETHUSDT"]
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -359,6 +359,32 @@ def test_dated_and_inverse_contracts_are_named_by_assets_and_delivery():
     assert [one.symbol for one in linear] == ["BTC/USDC:USDC", "BTC/USDC:USDC-241227", "BTC/USDT:USDT-241227"]
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"launchTime": "soon"},
+        {"launchTime": None},
+        {"priceFilter": {"tickSize": "0"}},
+        {"priceFilter": {"tickSize": "NaN"}},
+        {"lotSizeFilter": {"qtyStep": ""}},
+        {"lotSizeFilter": None},
+    ],
+)
+def test_an_odd_instrument_is_left_out_by_name_and_the_others_stay(odd):
+    query = BybitInstruments("linear")
+    good = contract("BTCUSDT", "BTC", "USDT", "USDT", None)
+    answer = answer_of(contract("ETHUSDT", "ETH", "USDT", "USDT", None) | odd, good)
+    assert [one.symbol for one in query.read(answer)] == ["BTC/USDT:USDT"]
+    assert query.left_out(answer) == ["ETHUSDT"]
+    assert query.left_out(answer_of(good)) == []
+
+
+def test_an_instrument_without_a_launch_time_is_read():
+    query = BybitInstruments("linear")
+    (found,) = query.read(answer_of(contract("BTCUSDT", "BTC", "USDT", "USDT", None) | {"launchTime": ""}))
+    assert (found.symbol, found.listed_at) == ("BTC/USDT:USDT", None)
+
+
 def test_pages_of_instruments_are_followed_by_their_cursor():
     query = BybitInstruments("linear")
     assert dict(query.call().params) == {"category": "linear", "limit": 1000}

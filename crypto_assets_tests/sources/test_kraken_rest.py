@@ -142,6 +142,19 @@ def test_recorded_clocks_and_pairs_are_read(realdata: Path) -> None:
     assert KrakenInstruments().read(tokenized) == []
 
 
+@pytest.mark.parametrize("odd", [{"wsname": None}, {"wsname": "ETHUSD"}, {"lot_decimals": None}])
+def test_an_odd_pair_is_left_out_by_name_and_the_others_stay(odd: dict[str, Any]) -> None:
+    numbers = {"aclass_base": "currency", "lot_decimals": 8, "pair_decimals": 1, "status": "online"}
+    good = {"altname": "XBTUSD", "wsname": "XBT/USD", **numbers}
+    other = {"altname": "ETHUSD", "wsname": "ETH/USD", **numbers, **odd}
+    answer = {"error": [], "result": {"XXBTZUSD": good, "XETHZUSD": other}}
+    query = KrakenInstruments()
+    assert [one.symbol for one in query.read(answer)] == ["BTC/USD"]
+    assert query.left_out(answer) == ["ETHUSD"]
+    with pytest.raises(BadContent, match="expected a pair with its names"):
+        query.read({"error": [], "result": {"XETHZUSD": other}})
+
+
 @pytest.mark.realdata
 def test_each_name_of_a_recorded_pair_is_its_symbol(realdata: Path) -> None:
     path = file(realdata, "exchanges/kraken/rest/cryptofeed_instruments_KRAKEN.0.raw.gz")

@@ -22,6 +22,7 @@ from typing import Any
 from crypto_assets.errors import BadContent
 from crypto_assets.model import Instrument, unified_symbol
 from crypto_assets.sources.feeds import Call
+from crypto_assets.sources.instruments import above_zero, read_each
 from crypto_assets.sources.limits import Endpoint
 
 _PATHS = {"spot": "/api/v3/exchangeInfo", "linear": "/fapi/v1/exchangeInfo", "inverse": "/dapi/v1/exchangeInfo"}
@@ -65,14 +66,28 @@ class BinanceInstruments:
 
         Left out are names that are not those of their assets (`ICPUSDT_SETTLED`): another contract has that symbol.
         """
+        return self._each(answer)[0]
+
+    def left_out(self, answer: Any) -> list[str]:
+        return self._each(answer)[1]
+
+    def _each(self, answer: Any) -> tuple[list[Instrument], list[str]]:
+        found = answer.get("symbols") if isinstance(answer, dict) else None
+        if not isinstance(found, list):
+            raise BadContent(
+                f"binance {self.market_type} exchangeInfo: expected symbols with their assets, filters and dates, "
+                f"found {str(answer)[:200]}"
+            )
+        return read_each(found, self._read_one, lambda one: one.get("symbol"))
+
+    def _read_one(self, one: Any) -> Instrument | None:
         try:
-            found = [self._instrument(one) for one in answer["symbols"]]
+            return self._instrument(one)
         except (KeyError, TypeError, AttributeError, ValueError, InvalidOperation, OverflowError) as error:
             raise BadContent(
                 f"binance {self.market_type} exchangeInfo: expected symbols with their assets, filters and dates, "
-                f"found {str(answer)[:200]} ({type(error).__name__}: {error})"
+                f"found {str(one)[:200]} ({type(error).__name__}: {error})"
             ) from None
-        return [one for one in found if one is not None]
 
     def _instrument(self, one: Mapping[str, Any]) -> Instrument | None:
         base, quote, name = str(one["baseAsset"]), str(one["quoteAsset"]), str(one["symbol"])
@@ -89,7 +104,7 @@ class BinanceInstruments:
             base=base,
             quote=quote,
             settle=settle,
-            contract_size=Decimal(str(one["contractSize"])) if self.market_type == "inverse" else Decimal(1),
+            contract_size=above_zero(str(one["contractSize"])) if self.market_type == "inverse" else Decimal(1),
             inverse=self.market_type == "inverse",
             tick_size=_step(filters, "PRICE_FILTER", "tickSize"),
             lot_size=_step(filters, "LOT_SIZE", "stepSize"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import InvalidOperation
 from typing import Any
 
 from crypto_assets.errors import BadContent
@@ -19,6 +19,7 @@ from crypto_assets.model import Instrument, unified_symbol
 from crypto_assets.sources.bybit.answers import list_of, result_of
 from crypto_assets.sources.bybit.symbols import exchange_name
 from crypto_assets.sources.feeds import Call
+from crypto_assets.sources.instruments import above_zero, read_each
 from crypto_assets.sources.limits import Endpoint
 
 _PAGE = 1000
@@ -50,8 +51,13 @@ class BybitInstruments:
 
         Left out are names that are not those of their assets and dates: another symbol has that name.
         """
-        found = [self._instrument(one) for one in list_of(_WHAT, answer)[::-1]]
-        return [one for one in found if one is not None]
+        return self._each(answer)[0]
+
+    def left_out(self, answer: Any) -> list[str]:
+        return self._each(answer)[1]
+
+    def _each(self, answer: Any) -> tuple[list[Instrument], list[str]]:
+        return read_each(list_of(_WHAT, answer)[::-1], self._instrument, lambda one: one.get("symbol"))
 
     def _instrument(self, one: Any) -> Instrument | None:
         try:
@@ -69,8 +75,8 @@ class BybitInstruments:
                 quote=quote,
                 settle=settle,
                 inverse=self.market_type == "inverse",
-                tick_size=Decimal(one["priceFilter"]["tickSize"]),
-                lot_size=Decimal(sizes["basePrecision" if self.market_type == "spot" else "qtyStep"]),
+                tick_size=above_zero(one["priceFilter"]["tickSize"]),
+                lot_size=above_zero(sizes["basePrecision" if self.market_type == "spot" else "qtyStep"]),
                 listed_at=None if self.market_type == "spot" else _instant(one["launchTime"]),
                 delisted_at=ends,
                 status=str(one["status"]),
@@ -106,4 +112,5 @@ class _OtherName(Exception):  # never leaves this module
 
 
 def _instant(milliseconds: Any) -> datetime | None:
-    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC) if int(milliseconds) else None
+    """Return an instant; 0 and an empty text are none."""
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC) if milliseconds != "" and int(milliseconds) else None

@@ -11,6 +11,7 @@ from typing import Any
 from crypto_assets.errors import BadContent
 from crypto_assets.model import Instrument
 from crypto_assets.sources.feeds import Call
+from crypto_assets.sources.instruments import read_each
 from crypto_assets.sources.kraken.rows import result_of
 from crypto_assets.sources.kraken.symbols import unified
 from crypto_assets.sources.limits import Endpoint
@@ -33,8 +34,14 @@ class KrakenInstruments:
 
     def read(self, answer: Any) -> list[Instrument]:
         """Return the pairs of currencies; tokenized shares, dark pools and staked coins (`ETH2.S`) are left out."""
-        found = [_instrument(pair) for pair in result_of("AssetPairs", answer).values()]
-        return [one for one in found if one is not None]
+        return self._each(answer)[0]
+
+    def left_out(self, answer: Any) -> list[str]:
+        return self._each(answer)[1]
+
+    def _each(self, answer: Any) -> tuple[list[Instrument], list[str]]:
+        pairs = list(result_of("AssetPairs", answer).values())
+        return read_each(pairs, _instrument, lambda pair: pair.get("altname"))
 
 
 def _instrument(pair: Any) -> Instrument | None:

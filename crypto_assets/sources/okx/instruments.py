@@ -17,6 +17,7 @@ from typing import Any
 from crypto_assets.errors import BadContent
 from crypto_assets.model import Instrument
 from crypto_assets.sources.feeds import Call
+from crypto_assets.sources.instruments import above_zero, read_each
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.sources.okx.symbols import unified
 
@@ -48,14 +49,22 @@ class OkxInstruments:
         return instruments_call("FUTURES") if swaps else None
 
     def read(self, answer: Any) -> list[Instrument]:
+        return self._each(answer)[0]
+
+    def left_out(self, answer: Any) -> list[str]:
+        return self._each(answer)[1]
+
+    def _each(self, answer: Any) -> tuple[list[Instrument], list[str]]:
+        return read_each(data_of("instruments", answer), self._read_one, lambda one: one.get("instId"))
+
+    def _read_one(self, one: Any) -> Instrument | None:
         try:
-            found = [self._instrument(one) for one in data_of("instruments", answer)]
+            return self._instrument(one)
         except (KeyError, TypeError, AttributeError, ValueError, InvalidOperation, OverflowError) as error:
             raise BadContent(
                 f"okx {self.market_type} instruments: expected instId, tickSz, lotSz and times, "
-                f"found {str(answer)[:200]} ({type(error).__name__}: {error})"
+                f"found {str(one)[:200]} ({type(error).__name__}: {error})"
             ) from None
-        return [one for one in found if one is not None]
 
     def _instrument(self, one: Mapping[str, Any]) -> Instrument | None:
         name = str(one["instId"])
@@ -75,7 +84,7 @@ class OkxInstruments:
             base=base,
             quote=quote,
             settle=str(one["settleCcy"]) if contracts else None,
-            contract_size=Decimal(one["ctVal"]) * Decimal(one["ctMult"] or 1) if contracts else Decimal(1),
+            contract_size=above_zero(one["ctVal"]) * above_zero(one["ctMult"] or 1) if contracts else Decimal(1),
             inverse=self.market_type == "inverse",
             tick_size=_step(one["tickSz"]),
             lot_size=_step(one["lotSz"]),
