@@ -123,7 +123,7 @@ def test_recorded_trades_without_numbers_are_read_with_null(realdata: Path) -> N
     assert found[3]["trade_time"] == microseconds("1557895729.4")
     assert [row["price"] for row in found] == [Decimal(row[0]) for row in recorded["result"]["BCHEUR"]]
     with pytest.raises(BadContent, match="seven values with the number of the trade"):
-        list(walked(TRADES, Partition(BTC, RECORDED), [old]))
+        list(walked(TRADES, Partition("BTC/USD", RECORDED), [old]))
 
 
 @pytest.mark.realdata
@@ -306,7 +306,7 @@ def bar(minute: int, count: int = 1, day: date = RECORDED) -> list[Any]:
 
 
 def bars(found: Sequence[list[Any]]) -> Any:
-    return {"error": [], "result": {"XXBTZUSD": list(found), "last": 0}}
+    return {"error": [], "result": {"XBTUSDT": list(found), "last": 0}}
 
 
 def test_bars_up_to_now_are_known_and_silent_ones_are_left_out() -> None:

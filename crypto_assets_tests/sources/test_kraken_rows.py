@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 
+from crypto_assets import datasets
 from crypto_assets.errors import BadContent
+from crypto_assets.model import Partition, Series
+from crypto_assets.sources.kraken.rest import KrakenRest
 from crypto_assets.sources.kraken.rows import rows_of
 
 BAR = [1704067200, "1", "2", "1", "2", "1.5", "3", 4]
@@ -32,3 +36,14 @@ def test_rows_of_another_pair_are_refused(symbol: str, name: str) -> None:
         rows_of("key", answer(name, BAR), (8,), symbol)
     with pytest.raises(BadContent, match="found those of"):
         rows_of("key", answer(name), (8,), symbol)
+
+
+@pytest.mark.parametrize("dataset", ["trades", "ohlcv_1m"])
+def test_a_walk_refuses_rows_of_another_pair(dataset: str) -> None:
+    series = Series.named("kraken", "spot", dataset)
+    day, now = date(2024, 1, 1), datetime(2024, 1, 1, 1, tzinfo=UTC)
+    nothing = datasets.get(series.table).schema.empty_table()
+    walk = KrakenRest(series).walk(Partition("BTC/USDT", day), nothing, None, now)
+    assert next(walk).params["pair"] == "XBTUSDT"
+    with pytest.raises(BadContent, match="expected rows of BTC/USDT, found those of XETHZUSD"):
+        walk.send(answer("XETHZUSD"))

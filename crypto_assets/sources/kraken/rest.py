@@ -94,7 +94,7 @@ class KrakenRest:
 
     def _page(self, symbol: str, answer: Any) -> TokenPage:
         key = self.source_key(symbol)
-        found, last = rows.rows_of(key, answer, _TRADE_WIDTHS)
+        found, last = rows.rows_of(key, answer, _TRADE_WIDTHS, symbol)
         if any(len(row) < 7 for row in found):
             raise BadContent(
                 f"{key}: expected seven values with the number of the trade, found six: {str(found[0])[:100]}; without "
@@ -113,7 +113,7 @@ class KrakenRest:
         key = self.source_key(partition.symbol)
         since = int((begin - step).timestamp())
         answer = yield self._call("OHLC", self._params(partition.symbol) | {"since": since}, "klines")
-        found, _ = rows.rows_of(key, answer, _BAR_WIDTHS)
+        found, _ = rows.rows_of(key, answer, _BAR_WIDTHS, partition.symbol)
         first = datetime.fromtimestamp(rows.micros(key, found[0][0]) // 1_000_000, UTC) if found else end
         # By time, never by the number of rows: recorded answers to ccxt's and freqtrade's users had 707 to 718 rows.
         reach = partition.start + (now - partition.start) // step * step - (BAR_PAGE - 1) * step
