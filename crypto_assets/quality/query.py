@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import date
 from difflib import get_close_matches
 
+from crypto_assets import sources
 from crypto_assets.errors import ConfigError
-from crypto_assets.model import ALL_TYPES, Series, Track, unified_symbol
-from crypto_assets.model.symbols import similar_symbols
+from crypto_assets.model import MARKET_TYPES, Series, Track, unified_symbol
+from crypto_assets.model.symbols import similar_symbols, symbol_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +83,11 @@ def _similar(value: str, there: set[str]) -> list[str]:
 def _spellings(symbol: str) -> set[str]:
     """Return the unified symbols that a text may mean: one with a settle currency, otherwise one for each market type."""
     found = set()
-    for market_type in ALL_TYPES:
+    for market_type in MARKET_TYPES:
         try:
             found.add(unified_symbol(symbol, market_type))
         except ValueError:
             continue
+    if symbol_text(symbol) in sources.fixed_names():
+        found.add(symbol_text(symbol))
     return found

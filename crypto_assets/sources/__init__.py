@@ -40,6 +40,7 @@ __all__ = [
     "expected_by",
     "facts",
     "feed_of",
+    "fixed_names",
     "get",
     "name_of",
     "names",
@@ -105,6 +106,11 @@ def _all() -> dict[str, Source]:
 def names() -> tuple[str, ...]:
     """Return the names of all known sources; an exchange has its ccxt id."""
     return tuple(sorted(_all()))
+
+
+def fixed_names() -> frozenset[str]:
+    """Return the names that stand in the place of symbols where a source is no exchange: the names of its feeds."""
+    return frozenset(one for source in _all().values() for one in getattr(source, "names", ()))
 
 
 def get(name: str) -> Source:

@@ -43,17 +43,21 @@ def corrections(as_json: bool, market_type: str | None, symbols: tuple[str, ...]
 
 def spellings(symbols: tuple[str, ...]) -> list[str] | None:
     """Return the spellings the ledger may use for the symbols: `BTC-USDT` means BTC/USDT and linear BTC/USDT:USDT."""
+    from crypto_assets import sources
     from crypto_assets.errors import ConfigError
-    from crypto_assets.model import ALL_TYPES, unified_symbol
+    from crypto_assets.model import MARKET_TYPES, unified_symbol
+    from crypto_assets.model.symbols import symbol_text
 
     found: list[str] = []
     for symbol in symbols:
         known = []
-        for market_type in ALL_TYPES:
+        for market_type in MARKET_TYPES:
             try:
                 known.append(unified_symbol(symbol, market_type))
             except ValueError as error:
                 problem = error
+        if not known and symbol_text(symbol) in sources.fixed_names():  # a feed of a source that is no exchange
+            known.append(symbol_text(symbol))
         if not known:
             raise ConfigError(str(problem))
         found += known
