@@ -18,6 +18,7 @@ of a symbol. Days are final.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -38,7 +39,7 @@ MOST_CALLS = 1_000
 """The most requests for one day; a source with more pages has an endless one."""
 
 
-class Collector:
+class Collector(ABC):
     """A source of one dataset, which is asked for. A subclass states the facts and has `first` and `read`."""
 
     name: ClassVar[str]
@@ -65,17 +66,17 @@ class Collector:
 
     # ---- what a subclass says -----------------------------------------------------------------------------------------
 
+    @abstractmethod
     def first(self, partition: Partition) -> Call:
         """Return the first request for a day."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, partition: Partition, call: Call, answer: Any) -> tuple[pa.Table, Call | None]:
         """Return the rows of an answer, in the dataset's columns and of any day, and the next request; None: it was the last.
 
         Raises:
             BadContent: the answer is not what the source documents.
         """
-        raise NotImplementedError
 
     def known_from(self, partition: Partition, tables: Sequence[pa.Table]) -> datetime | None:
         """Return the instant since which the answers to all requests have every row; None: they prove nothing."""

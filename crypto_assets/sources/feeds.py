@@ -171,7 +171,7 @@ class Questions(Protocol):
         """Return the call that shows whether there is a row in [start, end)."""
 
     def row_time(self, answer: Any) -> datetime | None:
-        """Return the time of the first row in an answer to one of these three, or None if it has none."""
+        """Return the time of the first row in an answer to `first_row`, `latest_row` or `any_row`; None without rows."""
 
 
 class QueryFeed(Questions, Protocol):

@@ -21,6 +21,7 @@ from crypto_assets.engine.instruments import converted
 from crypto_assets.errors import ChecksumMismatch, CryptoAssetsError, InvalidRows, MalformedFile
 from crypto_assets.model import ArchiveObject, Instrument, SourceFile, Span, Track
 from crypto_assets.rows.arrange import row_text
+from crypto_assets.sources.epoch import microseconds
 
 MEMORY_BYTES = 256 << 20
 """Bytes of shared files that are kept: a bundle of all trades of a day has some 200 MB."""
@@ -91,7 +92,8 @@ def _of_days(rows: pa.Table, track: Track, holder: Files, obj: ArchiveObject) ->
     dataset = datasets.get(track.series.table)
     times = rows.column(dataset.time_column).cast(pa.int64()).to_numpy()
     span = holder.feed.covers(obj.key)
-    outside = np.flatnonzero((times < _us(span)[0]) | (times >= _us(span)[1]))
+    start, end = _us(span)
+    outside = np.flatnonzero((times < start) | (times >= end))
     if len(outside):
         raise InvalidRows(
             f"{obj.key}: expected times inside {span}, found {len(outside)} rows outside; the first is "
@@ -103,7 +105,7 @@ def _of_days(rows: pa.Table, track: Track, holder: Files, obj: ArchiveObject) ->
 
 
 def _us(span: Span) -> tuple[int, int]:
-    return int(span.start.timestamp()) * 1_000_000, int(span.end.timestamp()) * 1_000_000
+    return microseconds(span.start), microseconds(span.end)
 
 
 @dataclass
@@ -127,6 +129,7 @@ class SharedFiles:
                     return self._kept[name]
             received = receive(obj)
             with self._lock:
+                self._locks.pop(name, None)  # a thread that waits for it has it; another one finds the file
                 self._kept[name] = received
                 while len(self._kept) > 1 and sum(len(content) for content, _ in self._kept.values()) > self.most_bytes:
                     self._kept.popitem(last=False)

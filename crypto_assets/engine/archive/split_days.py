@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ from crypto_assets.checks._grid import step_us
 from crypto_assets.errors import InvalidRows
 from crypto_assets.model import SHOWN_ROWS, Dataset, Partition, Series
 from crypto_assets.rows.arrange import Arranged, arranged, row_text, shown
+from crypto_assets.sources.epoch import microseconds
 
 
 def split_days(
@@ -42,7 +43,7 @@ def split_days(
     parts = []
     for day in days:
         partition = Partition("", day)
-        start, end = _us(partition.start), _us(partition.end)
+        start, end = microseconds(partition.start), microseconds(partition.end)
         if ascending:
             begin, stop = np.searchsorted(times, [start, end])
             mine = rows.slice(begin, stop - begin)
@@ -68,7 +69,7 @@ def _over_midnight(series: Series, times: np.ndarray, day: date) -> tuple[np.nda
     none = np.arange(0)
     if series.table != "ohlcv" or not len(times):
         return none, none
-    start, end = _us(Partition("", day).start), _us(Partition("", day).end)
+    start, end = microseconds(Partition("", day).start), microseconds(Partition("", day).end)
     if times.min() >= start and times.max() < end:
         return none, none
     step = step_us(series)
@@ -83,9 +84,9 @@ def _outside(
     rows: pa.Table, times: np.ndarray, key: str, period: tuple[date, date], dataset: Dataset
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the places of rows of the day before a period and of the day after it; raises as `split_days`."""
-    first, last = _us(Partition("", period[0]).start), _us(Partition("", period[1]).end)
+    first, last = microseconds(Partition("", period[0]).start), microseconds(Partition("", period[1]).end)
     before, after = np.flatnonzero(times < first), np.flatnonzero(times >= last)
-    day = _us(Partition("", period[0]).end) - first
+    day = microseconds(Partition("", period[0]).end) - first
     far = np.concatenate([before[times[before] < first - day], after[times[after] >= last + day]])
     if len(far):
         found = "1 row of another day" if len(far) == 1 else f"{len(far):,} rows of other days"
@@ -94,7 +95,3 @@ def _outside(
             f"row {far[0]}: {row_text(rows, dataset, int(far[0]))}"
         )
     return before, after
-
-
-def _us(instant: datetime) -> int:
-    return int(instant.timestamp()) * 1_000_000

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from crypto_assets.errors import BadContent
 from crypto_assets.model import Instrument, unified_symbol
+from crypto_assets.sources.epoch import at_milliseconds
 from crypto_assets.sources.feeds import Call
 from crypto_assets.sources.instruments import above_zero, read_each
 from crypto_assets.sources.limits import Endpoint
@@ -139,4 +140,4 @@ def _step(filters: Mapping[str, Mapping[str, Any]], name: str, field: str) -> De
 def _instant(milliseconds: Any) -> datetime | None:
     if milliseconds is None or int(milliseconds) in (0, _NO_END_MS):
         return None
-    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+    return at_milliseconds(int(milliseconds))

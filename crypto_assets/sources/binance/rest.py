@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -26,6 +26,7 @@ from crypto_assets import datasets
 from crypto_assets.errors import BadContent
 from crypto_assets.model import Partition, Series
 from crypto_assets.rows.row_ends import step_of
+from crypto_assets.sources.epoch import at_milliseconds, milliseconds
 from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.feeds import Call, Walk
 from crypto_assets.sources.funding import hours_of
@@ -109,7 +110,7 @@ class BinanceRest:
 
     def clock_time(self, answer: Any) -> datetime:
         try:
-            return datetime.fromtimestamp(int(answer["serverTime"]) / 1000, UTC)
+            return at_milliseconds(int(answer["serverTime"]))
         except (KeyError, TypeError, ValueError):
             raise BadContent(f"{self._market} time: expected serverTime, found {str(answer)[:200]}") from None
 
@@ -145,7 +146,11 @@ class BinanceRest:
             start, end = start - _FUNDING_AROUND, end + _FUNDING_AROUND
             rows = self.page_rows
         limit = min(rows, self.page_rows)
-        window: dict[str, str | int] = {"startTime": _ms(start), "endTime": _ms(end) - 1, "limit": limit}
+        window: dict[str, str | int] = {
+            "startTime": milliseconds(start),
+            "endTime": milliseconds(end) - 1,
+            "limit": limit,
+        }
         weight = 1 if path == "fundingRate" else _klines_weight(self._market, limit)
         return self._call(path, params | window, weight, start)
 
@@ -155,7 +160,7 @@ class BinanceRest:
         return self._call(path, params | {"fromId": first_id, "limit": self.page_rows}, weight, day)
 
     def find(self, symbol: str, start: datetime, end: datetime) -> Call:
-        window: dict[str, str | int] = {"startTime": _ms(start), "endTime": _ms(end) - 1, "limit": 10}
+        window: dict[str, str | int] = {"startTime": milliseconds(start), "endTime": milliseconds(end) - 1, "limit": 10}
         return self._call(
             "aggTrades",
             {"symbol": self.exchange_symbol(self._market, symbol)} | window,
@@ -169,14 +174,14 @@ class BinanceRest:
         return min(ids, default=None)
 
     def activity(self, symbol: str, start: datetime, end: datetime) -> Call:
-        window: dict[str, str | int] = {"startTime": _ms(start), "endTime": _ms(end) - 1, "limit": 24}
+        window: dict[str, str | int] = {"startTime": milliseconds(start), "endTime": milliseconds(end) - 1, "limit": 24}
         params: dict[str, str | int] = {"symbol": self.exchange_symbol(self._market, symbol), "interval": "1h"}
         return self._call("klines", params | window, _klines_weight(self._market, 24))
 
     def busy_from(self, answer: Any) -> datetime | None:
         # The ninth column counts the trades.
         hours = [int(row[0]) for row in _rows(answer) if int(row[8])]
-        return datetime.fromtimestamp(min(hours) / 1000, UTC) if hours else None
+        return at_milliseconds(min(hours)) if hours else None
 
     def status(self, symbol: str) -> Call:
         # Futures always return all contracts; for spot that would be megabytes.
@@ -206,7 +211,7 @@ class BinanceRest:
     def any_row(self, symbol: str, start: datetime, end: datetime) -> Call | None:
         if self._market == "inverse" and end - start > _LONGEST_INVERSE:
             return None
-        return self._one_row(symbol, {"startTime": _ms(start), "endTime": _ms(end) - 1}, "1d")
+        return self._one_row(symbol, {"startTime": milliseconds(start), "endTime": milliseconds(end) - 1}, "1d")
 
     def _one_row(self, symbol: str, window: Mapping[str, str | int], interval: str = "") -> Call:
         """Return the call for the first row of a window, or for the last row; trades have no time filter, their bars do."""
@@ -226,7 +231,7 @@ class BinanceRest:
         if not rows:
             return None
         time = rows[0]["fundingTime"] if self.series.table == "funding_rates" else rows[0][0]
-        return datetime.fromtimestamp(int(time) / 1000, UTC)
+        return at_milliseconds(int(time))
 
     def rows(self, key: str, answer: Any, instrument: Instrument | None = None) -> pa.Table:
         """Return the rows of an answer in the columns and the order of the dataset.
@@ -277,10 +282,6 @@ def _klines_weight(market: str, limit: int) -> int:
     if market == "spot":
         return 2
     return 1 if limit < 100 else 2 if limit < 500 else 5 if limit <= 1000 else 10
-
-
-def _ms(instant: datetime) -> int:
-    return int(instant.timestamp() * 1000)
 
 
 def _rows(answer: Any, names: Sequence[str] = ()) -> list[Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import InvalidOperation
 from typing import Any
 
@@ -18,6 +18,7 @@ from crypto_assets.errors import BadContent
 from crypto_assets.model import Instrument, unified_symbol
 from crypto_assets.sources.bybit.answers import list_of, result_of
 from crypto_assets.sources.bybit.symbols import exchange_name
+from crypto_assets.sources.epoch import at_milliseconds
 from crypto_assets.sources.feeds import Call
 from crypto_assets.sources.instruments import above_zero, read_each
 from crypto_assets.sources.limits import Endpoint
@@ -113,4 +114,4 @@ class _OtherName(Exception):  # never leaves this module
 
 def _instant(milliseconds: Any) -> datetime | None:
     """Return an instant; 0 and an empty text are none."""
-    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC) if milliseconds != "" and int(milliseconds) else None
+    return at_milliseconds(int(milliseconds)) if milliseconds != "" and int(milliseconds) else None

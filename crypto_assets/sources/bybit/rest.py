@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -29,6 +29,7 @@ from crypto_assets.rows.bar_calendar import days_of_bar
 from crypto_assets.rows.row_ends import step_of
 from crypto_assets.sources.bybit import answers
 from crypto_assets.sources.bybit.symbols import exchange_name
+from crypto_assets.sources.epoch import at_microseconds, at_milliseconds, milliseconds
 from crypto_assets.sources.feeds import Call, Page, Walk
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.sources.paging import by_time
@@ -108,7 +109,7 @@ class BybitRest:
         nanoseconds = str(answers.result_of("time", answer).get("timeNano"))
         if not (nanoseconds.isascii() and nanoseconds.isdecimal()):
             raise BadContent(f"time: expected timeNano, found {str(answer)[:200]}")
-        return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(nanoseconds) // 1000)
+        return at_microseconds(int(nanoseconds) // 1000)
 
     def walk(
         self,
@@ -211,7 +212,7 @@ class BybitRest:
     def row_time(self, answer: Any) -> datetime | None:
         """Return the time of the earliest row, or of the earliest bar that has trades in it if the series are trades."""
         times = [time for one in answers.list_of("rows", answer) if (time := self._time(one)) is not None]
-        return datetime.fromtimestamp(min(times) / 1000, UTC) if times else None
+        return at_milliseconds(min(times)) if times else None
 
     def _time(self, one: Any) -> int | None:
         try:
@@ -228,7 +229,7 @@ class BybitRest:
         self, start: datetime, end: datetime, limit: int, first: str = "start", last: str = "end"
     ) -> dict[str, str | int]:
         """Return the parameters for rows of [start, end)."""
-        return {first: round(start.timestamp() * 1000), last: round(end.timestamp() * 1000) - 1, "limit": limit}
+        return {first: milliseconds(start), last: milliseconds(end) - 1, "limit": limit}
 
     def _names(self, symbol: str) -> dict[str, str | int]:
         return {"category": self._market, "symbol": exchange_name(self._market, symbol)}

@@ -5,7 +5,7 @@ open, high, low, close, volume, count. Only bars in which somebody traded are th
 63,568 rows of `ETHUSD_60.csv`.
 
 `Kraken_Trading_History_Q1_2026.zip`: `XBTUSD.csv`, a header, then price, volume, time, b or s, l or m, a remark, number: the
-columns of REST (by readers of these files; no file was seen here, so each value is checked). The complete
+columns of REST (according to people who read such files; none was seen here, so each value is checked). The complete
 `Kraken_Trading_History.zip` has time, price and volume only: without numbers nobody can say that a day is complete, and
 without sides half of a trade is missing. Its rows are refused, REST has these days with both.
 """

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from crypto_assets.errors import BadContent, PermanentError
 from crypto_assets.model import Partition, Series, bar_length
+from crypto_assets.sources.epoch import at_microseconds
 from crypto_assets.sources.feeds import Call, Page, Walk
 from crypto_assets.sources.kraken import rows
 from crypto_assets.sources.kraken.symbols import exchange_symbol
@@ -114,7 +115,7 @@ class KrakenRest:
         since = int((begin - step).timestamp())
         answer = yield self._call("OHLC", self._params(partition.symbol) | {"since": since}, "klines")
         found, _ = rows.rows_of(key, answer, _BAR_WIDTHS, partition.symbol)
-        first = datetime.fromtimestamp(rows.micros(key, found[0][0]) // 1_000_000, UTC) if found else end
+        first = at_microseconds(rows.micros(key, found[0][0])) if found else end
         # By time, never by the number of rows: recorded answers to ccxt's and freqtrade's users had 707 to 718 rows.
         reach = partition.start + (now - partition.start) // step * step - (BAR_PAGE - 1) * step
         problem = ""
@@ -162,7 +163,7 @@ class KrakenRest:
         if not found:
             return None
         us = rows.micros("Trades", found[0][2])
-        return datetime.fromtimestamp(us // 1_000_000, UTC) + timedelta(microseconds=us % 1_000_000)
+        return at_microseconds(us)
 
     def _params(self, symbol: str) -> dict[str, str | int]:
         params: dict[str, str | int] = {"pair": exchange_symbol(symbol)}

@@ -25,6 +25,7 @@ from urllib.parse import unquote, urlsplit
 
 from crypto_assets.errors import HostRefused, ListingError
 from crypto_assets.model import ArchiveObject, Series, Span
+from crypto_assets.sources.epoch import milliseconds
 from crypto_assets.sources.feeds import Digest, Timing
 from crypto_assets.sources.formats import unzip_one
 from crypto_assets.sources.listings.json_index import JsonIndex
@@ -143,8 +144,8 @@ class OkxIndex:
             "instType": kind,
             **asked,
             "dateAggrType": "daily",
-            "begin": str(_ms(window.start)),
-            "end": str(_ms(window.end) - 1),
+            "begin": str(milliseconds(window.start)),
+            "end": str(milliseconds(window.end) - 1),
         }
 
     def objects(self, prefix: str, answer: Any) -> list[ArchiveObject]:
@@ -180,7 +181,3 @@ def _key_of(url: str) -> str:
     path = unquote(urlsplit(url).path)
     _, found, rest = path.partition("/cdn/")
     return f"cdn/{rest}" if found else path.lstrip("/")
-
-
-def _ms(instant: datetime) -> int:
-    return int(instant.timestamp()) * 1000

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from crypto_assets.errors import BadContent
 from crypto_assets.model import Instrument
+from crypto_assets.sources.epoch import at_milliseconds
 from crypto_assets.sources.feeds import Call
 from crypto_assets.sources.instruments import above_zero, read_each
 from crypto_assets.sources.limits import Endpoint
@@ -107,4 +108,4 @@ def _step(text: str) -> Decimal | None:
 
 
 def _instant(milliseconds: str) -> datetime | None:
-    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC) if milliseconds else None
+    return at_milliseconds(int(milliseconds)) if milliseconds else None

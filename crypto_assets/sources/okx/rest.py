@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -27,6 +27,7 @@ from crypto_assets import datasets
 from crypto_assets.errors import BadContent
 from crypto_assets.model import DAY, Partition, Series
 from crypto_assets.rows.row_ends import step_of
+from crypto_assets.sources.epoch import at_milliseconds, milliseconds
 from crypto_assets.sources.feeds import Call, Walk
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.sources.okx.instruments import data_of, instruments_call
@@ -92,7 +93,7 @@ class OkxRest:
 
     def clock_time(self, answer: Any) -> datetime:
         try:
-            return datetime.fromtimestamp(int(data_of("time", answer)[0]["ts"]) / 1000, UTC)
+            return at_milliseconds(int(data_of("time", answer)[0]["ts"]))
         except (KeyError, IndexError, TypeError, ValueError):
             raise BadContent(f"okx time: expected ts, found {str(answer)[:200]}") from None
 
@@ -125,10 +126,12 @@ class OkxRest:
         """Return the call for the bars or events of [start, end), at most `rows`; both bounds are exclusive at OKX."""
         if self._table == "funding_rates":  # the interval of an event needs the events before and after
             start, end = start - DAY, end + DAY
-        return self._call(symbol, {"before": _ms(start) - 1, "after": _ms(end), "limit": min(rows, _PAGE)})
+        return self._call(
+            symbol, {"before": milliseconds(start) - 1, "after": milliseconds(end), "limit": min(rows, _PAGE)}
+        )
 
     def before_time(self, symbol: str, end: datetime) -> Call:
-        return self._call(symbol, {"type": 2, "after": _ms(end), "limit": _PAGE})
+        return self._call(symbol, {"type": 2, "after": milliseconds(end), "limit": _PAGE})
 
     def before_id(self, symbol: str, number: int) -> Call:
         return self._call(symbol, {"type": 1, "after": number, "limit": _PAGE})
@@ -153,13 +156,13 @@ class OkxRest:
         return self._bar_or_event(symbol, {"limit": 1})
 
     def any_row(self, symbol: str, start: datetime, end: datetime) -> Call:
-        return self._bar_or_event(symbol, {"before": _ms(start) - 1, "after": _ms(end), "limit": 1})
+        return self._bar_or_event(symbol, {"before": milliseconds(start) - 1, "after": milliseconds(end), "limit": 1})
 
     def row_time(self, answer: Any) -> datetime | None:
         found = data_of("rows", answer)
         try:
             time = found and (found[0]["fundingTime"] if self._table == "funding_rates" else found[0][0])
-            return datetime.fromtimestamp(int(time) / 1000, UTC) if time else None
+            return at_milliseconds(int(time)) if time else None
         except (KeyError, IndexError, TypeError, ValueError):
             raise BadContent(
                 f"okx {_PATHS[self._table]}: expected rows with times, found {str(answer)[:200]}"
@@ -221,7 +224,3 @@ def _cell(key: str, cell: Any) -> str:
     if not isinstance(cell, str) or not cell or "," in cell or "\n" in cell:
         raise BadContent(f"{key}: expected every value as text, found {str(cell)[:60]!r}")
     return cell
-
-
-def _ms(instant: datetime) -> int:
-    return round(instant.timestamp() * 1000)

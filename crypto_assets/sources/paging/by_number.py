@@ -16,6 +16,7 @@ import pyarrow as pa
 from crypto_assets import datasets
 from crypto_assets.errors import PermanentError
 from crypto_assets.model import Partition, Series
+from crypto_assets.sources.epoch import microseconds
 from crypto_assets.sources.feeds import Call, Page, Walk
 from crypto_assets.sources.paging.rows_of_pages import Read, ints, last_time
 
@@ -108,7 +109,7 @@ def numbered(
         if first is not None:  # the beginning of the day is not proven yet
             if ids[0] > first or (pages.contiguous_ids and ids[0] > cursor and ids[0] > 1):
                 raise _not_served(key, cursor, int(ids[0]))
-            if times.min() >= _us(partition.start) and cursor > 0 and ids[0] > 1:
+            if times.min() >= microseconds(partition.start) and cursor > 0 and ids[0] > 1:
                 back *= 10
                 cursor = max(0, first - back)
                 continue
@@ -117,7 +118,7 @@ def numbered(
         if hidden and pages.contiguous_ids:
             raise _not_served(key, cursor, int(ids[0]))
         cursor = int(ids[-1]) + 1
-        complete = bool(times.max() >= _us(partition.end)) or (rows.num_rows < pages.page_rows and not ended)
+        complete = bool(times.max() >= microseconds(partition.end)) or (rows.num_rows < pages.page_rows and not ended)
         yield Page(rows, until if complete else last_time(rows, series, partition.start), hidden)
         if complete:
             return
@@ -152,7 +153,3 @@ def _not_served(key: str, wanted: int, found: int | None) -> PermanentError:
         wanted=wanted,
         found=found,
     )
-
-
-def _us(instant: datetime) -> int:
-    return int(instant.timestamp()) * 1_000_000

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from crypto_assets.errors import PermanentError
 from crypto_assets.model import Partition, Series
+from crypto_assets.sources.epoch import microseconds
 from crypto_assets.sources.feeds import Call, Page, Walk
 from crypto_assets.sources.paging.by_number import numbers_of
 from crypto_assets.sources.paging.rows_of_pages import Read, between, ints
@@ -105,13 +106,13 @@ class _Down:
         lowest = int(self._ids(rows).min())
         if self.last_id is not None and lowest <= self.last_id + 1:
             return True
-        return lowest <= _FIRST_NUMBER or int(self._times(rows).min()) < _us(start)
+        return lowest <= _FIRST_NUMBER or int(self._times(rows).min()) < microseconds(start)
 
     def page(self, rows: pa.Table, start: datetime, end: datetime) -> Page:
         """Return the rows of [start, end), oldest first, which are all there are; the numbers between them are counted."""
         ids, times = self._ids(rows), self._times(rows)
-        inside = (times >= _us(start)) & (times < _us(end))
-        before = ids[times < _us(start)]
+        inside = (times >= microseconds(start)) & (times < microseconds(end))
+        before = ids[times < microseconds(start)]
         mine = np.unique(ids[inside])
         hidden = 0
         if len(mine):
@@ -132,7 +133,3 @@ class _Down:
             f"{self.pages.source_key(self.symbol)}: expected rows down to {start:%Y-%m-%d %H:%M} UTC, found none that old; "
             "the exchange does not serve them any more, only the archive has them"
         )
-
-
-def _us(instant: datetime) -> int:
-    return round(instant.timestamp() * 1_000_000)

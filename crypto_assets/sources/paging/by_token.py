@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,9 @@ import pyarrow as pa
 
 from crypto_assets.errors import PermanentError
 from crypto_assets.model import Partition
+from crypto_assets.sources.epoch import at_microseconds, microseconds
 from crypto_assets.sources.feeds import Call, Page, Walk
+from crypto_assets.sources.paging.rows_of_pages import ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def by_token(pages: TokenPages, partition: Partition, stored: pa.Table, now: dat
     while True:
         page = yield from _page(pages, token, last_id)
         rows = page.rows
-        ids, times = _ints(rows, pages.id_column), _ints(rows, pages.time_column)
+        ids, times = ints(rows, pages.id_column), ints(rows, pages.time_column)
         new = _new(ids, last_id)
         if not new.any() and (not len(ids) or page.token <= token):
             if now >= partition.end:
@@ -65,9 +67,9 @@ def by_token(pages: TokenPages, partition: Partition, stored: pa.Table, now: dat
             yield Page(rows.slice(0, 0), enough)
             return
         if new.any():
-            inside = new & (times >= _us(partition.start)) & (times < _us(partition.end))
-            complete = bool(times.max() >= _us(enough))
-            until = enough if complete else _at(int(times.max()))
+            inside = new & (times >= microseconds(partition.start)) & (times < microseconds(partition.end))
+            complete = bool(times.max() >= microseconds(enough))
+            until = enough if complete else at_microseconds(int(times.max()))
             yield Page(rows.filter(pa.array(inside)), until, _missing(ids, times, last_id, partition))
             if complete:
                 return
@@ -82,19 +84,19 @@ def by_token(pages: TokenPages, partition: Partition, stored: pa.Table, now: dat
 def _page(pages: TokenPages, token: int, last_id: int | None) -> Generator[Call | Page, Any, TokenPage]:
     """Return the page after a token; asked for again from one nanosecond earlier if numbers are missing before it."""
     page = pages.read((yield pages.call(token)))
-    ids = _ints(page.rows, pages.id_column)
+    ids = ints(page.rows, pages.id_column)
     new = _new(ids, last_id)
     if last_id is None or not new.any() or int(ids[new].min()) == last_id + 1:
         return page
     earlier = pages.read((yield pages.call(token - 1)))
-    return earlier if _new(_ints(earlier.rows, pages.id_column), last_id).any() else page
+    return earlier if _new(ints(earlier.rows, pages.id_column), last_id).any() else page
 
 
 def _nothing_newer(pages: TokenPages, partition: Partition, last_id: int | None) -> Generator[Call | Page, Any, None]:
     """Ask for the newest row of all; raises PermanentError if it comes after the last known one, and so should have come."""
     newest = pages.read((yield pages.newest)).rows
-    ids, times = _ints(newest, pages.id_column), _ints(newest, pages.time_column)
-    after = _new(ids, last_id) & (times >= _us(partition.start))
+    ids, times = ints(newest, pages.id_column), ints(newest, pages.time_column)
+    after = _new(ids, last_id) & (times >= microseconds(partition.start))
     if after.any():
         raise PermanentError(
             f"{pages.source_key}: expected the rows from {partition.start:%Y-%m-%d %H:%M} UTC on, found an empty answer, "
@@ -108,8 +110,8 @@ def _start(pages: TokenPages, partition: Partition, stored: pa.Table) -> tuple[i
     Stored times are whole microseconds: rows of the last stored one are asked for again.
     """
     if stored.num_rows == 0:
-        return None, _us(partition.start) * 1000 - 1
-    ids, times = _ints(stored, pages.id_column), _ints(stored, pages.time_column)
+        return None, microseconds(partition.start) * 1000 - 1
+    ids, times = ints(stored, pages.id_column), ints(stored, pages.time_column)
     return int(ids.max()), int(times.max()) * 1000 - 1
 
 
@@ -119,24 +121,10 @@ def _new(ids: np.ndarray, last_id: int | None) -> np.ndarray:
 
 def _missing(ids: np.ndarray, times: np.ndarray, last_id: int | None, partition: Partition) -> int:
     """Return how many numbers are left out up to the last new row of the day."""
-    of_day = np.unique(ids[_new(ids, last_id) & (times >= _us(partition.start)) & (times < _us(partition.end))])
+    of_day = np.unique(
+        ids[_new(ids, last_id) & (times >= microseconds(partition.start)) & (times < microseconds(partition.end))]
+    )
     if not len(of_day):
         return 0
     before = int(of_day[0]) - 1 if last_id is None else last_id
     return int(of_day[-1]) - before - len(of_day)
-
-
-def _ints(rows: pa.Table, column: str) -> np.ndarray:
-    return rows.column(column).cast(pa.int64()).to_numpy()
-
-
-_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-_MICROSECOND = timedelta(microseconds=1)
-
-
-def _us(instant: datetime) -> int:
-    return (instant - _EPOCH) // _MICROSECOND
-
-
-def _at(us: int) -> datetime:
-    return _EPOCH + us * _MICROSECOND

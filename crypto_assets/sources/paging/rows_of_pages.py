@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from crypto_assets import datasets
 from crypto_assets.model import Series
+from crypto_assets.sources.epoch import at_microseconds, microseconds
 
 Read = Callable[[Any], pa.Table]
 """Returns the rows of an answer, in the columns of the dataset."""
@@ -23,12 +24,12 @@ def missing_spans(stored: pa.Table, start: datetime, end: datetime, step: timede
     A stored bar beside the grid counts for the step that it opens in.
     """
     width = step // timedelta(microseconds=1)
-    expected = np.arange(_us(start), _us(end), width)
+    expected = np.arange(microseconds(start), microseconds(end), width)
     absent = expected[~np.isin(expected, ints(stored, "open_time") // width * width)]
     if len(absent) == 0:
         return []
     runs = np.split(absent, np.flatnonzero(np.diff(absent) > width) + 1)
-    return [(_at(start, run[0]), _at(start, run[-1] + width)) for run in runs]
+    return [(at_microseconds(int(run[0])), at_microseconds(int(run[-1]) + width)) for run in runs]
 
 
 def on_grid(start: datetime, now: datetime, step: timedelta) -> datetime:
@@ -39,26 +40,16 @@ def on_grid(start: datetime, now: datetime, step: timedelta) -> datetime:
 def between(rows: pa.Table, series: Series, start: datetime, end: datetime) -> pa.Table:
     """Return the rows in [start, end)."""
     times = ints(rows, datasets.get(series.table).time_column)
-    inside = (times >= _us(start)) & (times < _us(end))
+    inside = (times >= microseconds(start)) & (times < microseconds(end))
     return rows if inside.all() else rows.filter(pa.array(inside))
 
 
 def last_time(rows: pa.Table, series: Series, start: datetime) -> datetime:
     """Return the time of the last row; `start` if there are no rows."""
     latest = pc.max(rows.column(datasets.get(series.table).time_column).cast(pa.int64())).as_py()
-    return start if latest is None else _at(start, latest)
+    return start if latest is None else at_microseconds(latest)
 
 
 def ints(rows: pa.Table, column: str) -> np.ndarray:
     """Return a column of integers or instants (microseconds) as numbers."""
     return rows.column(column).cast(pa.int64()).to_numpy()
-
-
-def _us(instant: datetime) -> int:
-    return round(instant.timestamp() * 1_000_000)
-
-
-def _at(near: datetime, us: int) -> datetime:
-    """Return an instant from microseconds; exact, because it counts from a whole second."""
-    start = near.replace(microsecond=0)
-    return start + timedelta(microseconds=int(us) - _us(start))
