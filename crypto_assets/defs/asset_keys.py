@@ -2,7 +2,7 @@
 
 Lake assets are `[exchange, market_type, dataset, symbol]`, like the lake's paths: Dagster's lineage shows the last part.
 Warehouse assets begin with `warehouse` and have the table instead of the dataset; sources begin with `source` and have no
-symbol. A partition key is a UTC day, `2024-01-01`.
+symbol, as instruments and universe of a market. A partition key is a UTC day, `2024-01-01`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,16 @@ def warehouse_key(series: Series, symbol: str, table: str) -> dg.AssetKey:
 def source_key(series: Series) -> dg.AssetKey:
     """Return the key of what an exchange publishes of a series: `source/binance/spot/ohlcv_1m`."""
     return dg.AssetKey([SOURCE, series.exchange, series.market_type, series.dataset])
+
+
+def instruments_key(exchange: str, market_type: str) -> dg.AssetKey:
+    """Return the key of what an exchange says about the symbols of a market: `binance/spot/instruments`."""
+    return dg.AssetKey([exchange, market_type, "instruments"])
+
+
+def universe_key(exchange: str, market_type: str) -> dg.AssetKey:
+    """Return the key of all symbols that a market ever had: `binance/spot/universe`."""
+    return dg.AssetKey([exchange, market_type, "universe"])
 
 
 def daily(start: date, end: date | None = None, *, today: bool = False) -> dg.DailyPartitionsDefinition:

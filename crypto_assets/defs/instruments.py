@@ -13,6 +13,7 @@ from crypto_assets.config.automation import KINDS, automation_of
 from crypto_assets.config.collection import Collection
 from crypto_assets.config.environment import settings
 from crypto_assets.defs.addresses import Addresses
+from crypto_assets.defs.asset_keys import instruments_key
 from crypto_assets.defs.asset_specs import tags_of
 from crypto_assets.defs.code_references import code_of_source, code_references
 from crypto_assets.defs.presentation import shown_metadata
@@ -29,11 +30,6 @@ ASKED_AT = time(0, 20)
 """When the exchanges are asked, UTC: soon after a day has begun, before its files come."""
 
 _NAMED = 50
-
-
-def instruments_key(exchange: str, market_type: str) -> dg.AssetKey:
-    """Return the key of an asset: `binance/spot/instruments`."""
-    return dg.AssetKey([exchange, market_type, INSTRUMENTS])
 
 
 def build_instruments(collection: Collection) -> list[dg.AssetsDefinition]:

@@ -14,6 +14,7 @@ from crypto_assets.config.automation import KINDS, automation_of
 from crypto_assets.config.collection import Collection
 from crypto_assets.config.environment import settings
 from crypto_assets.defs.addresses import Addresses
+from crypto_assets.defs.asset_keys import universe_key
 from crypto_assets.defs.asset_specs import tags_of
 from crypto_assets.defs.code_references import code_of_source, code_references
 from crypto_assets.defs.presentation import shown_metadata
@@ -31,11 +32,6 @@ LISTED_AT = "10 */6 * * *"
 """When the symbols are listed: four times a day, so that a new symbol is collected within its first day."""
 
 _NAMED = 50
-
-
-def universe_key(exchange: str, market_type: str) -> dg.AssetKey:
-    """Return the key of an asset: `binance/spot/universe`."""
-    return dg.AssetKey([exchange, market_type, UNIVERSE])
 
 
 def build_universe(collection: Collection) -> list[dg.AssetsDefinition]:
