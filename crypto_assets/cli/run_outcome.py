@@ -143,7 +143,7 @@ def report(asked: Asked, *, as_json: bool, verbose: bool = False) -> int:
 
 
 def print_unchosen(lines: Sequence[str]) -> None:
-    """Print the entries of which nothing can be collected, because no symbol is known that their rule chooses."""
+    """Print the entries that collect nothing: no known symbol matches their rule."""
     for line in lines:
         out.print(f"entry {line}", markup=False)
 

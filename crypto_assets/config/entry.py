@@ -64,8 +64,8 @@ class SeriesEntry(BaseModel):
     )
     top: str | None = Field(
         default=None,
-        description="of these symbols only those that were ever among the largest: `50 by quote volume`, by the stored 1d "
-        "bars of the day before",
+        description="only the symbols that were ever among the largest: `50 by quote volume`, by the stored 1d bars of the "
+        "day before",
     )
     start: date = Field(description="the first UTC day; days before a symbol was listed are no data")
     end: date | None = Field(default=None, description="the last UTC day, included; unset: the entry continues")

@@ -250,7 +250,7 @@ def instruments_of(
     """Return the instruments of the tracks whose amounts are in contracts, by exchange, market type and symbol.
 
     Their exchanges are asked first if they were not asked today, or do not have a symbol yet. If they do not answer, what is
-    recorded is used; a symbol of which nothing is known is not in the result: its rows cannot be converted.
+    recorded is used. A symbol without any record is not in the result: its rows cannot be converted.
 
     Raises:
         PostgresUnavailable: the database does not answer.

@@ -26,7 +26,7 @@ NO_SYMBOLS = (
 )
 NO_VOLUME = (
     "no symbol is known yet for `{rule}`: it ranks the 1d bars in Postgres of the days before; let an entry of its own "
-    "collect `ohlcv_1d` of these symbols, then run `collect` again"
+    "collect `ohlcv_1d` for them, then run `collect` again"
 )
 
 

@@ -251,7 +251,7 @@ def test_a_top_is_chosen_by_the_next_collect_after_the_bars_that_it_ranks(sandbo
     assert said.startswith(
         "largest: no symbol is known yet for `top 1 by quote volume of */USDT`: it ranks the 1d bars"
     )
-    assert said.endswith("of these symbols, then run `collect` again")
+    assert said.endswith("for them, then run `collect` again")
     second = mine.command("collect", *days, "--json")
     assert second.code == 0, second.err
     with Ledger(postgres_url) as ledger, ledger.transaction() as connection:

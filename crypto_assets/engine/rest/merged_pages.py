@@ -72,7 +72,7 @@ def _without_numbers(key: str, dataset: Dataset, tables: list[pa.Table]) -> pa.T
 
 
 def _newest_of_each(dataset: Dataset, tables: list[pa.Table]) -> list[pa.Table]:
-    """Return the tables without the rows of which a later table has another version."""
+    """Return the tables without rows that a later table has in another version."""
     assert dataset.text_id is not None  # noqa: S101  Facts.revised needs one; tells the type checker
     kept: list[pa.Table] = []
     later: set[str] = set()

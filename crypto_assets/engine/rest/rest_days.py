@@ -164,7 +164,7 @@ class RestDays:
         return _marked(target, archive.partition, found.rows, source, evidence, content=content)
 
     def _no_rows(self, target: Target, partition: Partition) -> Outcome:
-        """Return the outcome of a past day of which the only feed of a series has no rows."""
+        """Return the outcome of a past day without rows in the only feed of its series."""
         series, symbol, now = target.series, target.symbol, self._now().isoformat()
         asked = {"exchange_asked": now, "looked_at": now}
         first, latest = self._reported.first(series, symbol), self._reported.latest(series, symbol)
@@ -283,7 +283,7 @@ def _cut(partition: Partition, evidence: Mapping[str, Any], *, from_rest: bool) 
 
 
 def state_of_rest(evidence: Mapping[str, Any]) -> State:
-    """Return the state of a day from REST whose rows are good and of which none is missing, from its evidence."""
+    """Return the state of a day from REST whose rows are good and complete, from its evidence."""
     return State.AVAILABLE if evidence.get("final") and evidence.get("ended") else State.PROVISIONAL
 
 

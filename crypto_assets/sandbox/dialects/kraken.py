@@ -30,7 +30,7 @@ _PAGE, _BARS = 1000, 720
 _MINUTES = (1, 5, 15, 30, 60, 240, 1440)
 _OWN = {"BTC": "XBT", "DOGE": "XDG"}
 _AFTER_MICROSECOND_NS = 544
-"""A trade's nanoseconds beyond its microsecond; the text of its time shows the first of these digits."""
+"""A trade's nanoseconds beyond its microsecond; the text of its time shows their first digit."""
 
 
 class Kraken(Dialect):
