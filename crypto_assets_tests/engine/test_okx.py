@@ -37,7 +37,7 @@ class OkxBench(Workbench):
     def learn_instruments(self) -> None:
         with Ledger(self.url) as ledger:
             problems = [one.problem for one in refresh_instruments(self.collection, ledger)]
-        assert set(problems) <= {""}
+        assert set(problems) == {""}
 
     def rows(self, series: Series, symbol: str, day: date) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.lake.read_partition(series, Partition(symbol, day)).to_pylist()
