@@ -18,6 +18,7 @@ from crypto_assets.client.home import (
 from crypto_assets.config.environment import settings_at_start
 from crypto_assets.ledger.coverage import Coverage, known_coverage
 from crypto_assets.ledger.coverage_filter import chosen
+from crypto_assets.model.day_counts import DAY_COUNTS
 
 Names = str | Sequence[str] | None
 """A filter: one text, several, or all."""
@@ -31,10 +32,7 @@ CATALOG = {
     "last_stored": DAY,
     "rows": COUNT,
     "size_bytes": COUNT,
-    **dict.fromkeys(
-        ("days", "complete", "partial", "missing", "not_collected", "no_data", "acknowledged", "pending", "corrected"),
-        COUNT,
-    ),
+    **dict.fromkeys(("days", *DAY_COUNTS), COUNT),
     "checks": COUNT,
     "failed_checks": COUNT,
     "corrections": COUNT,
@@ -68,9 +66,10 @@ def catalog(
         Columns: `exchange`, `market_type`, `dataset`, `symbol`; `in_collection`: collection.yaml names it;
         `first_stored`, `last_stored`, `rows`, `size_bytes` of the files in the lake; counts of days: `days` is the sum
         of `complete`, `partial` (state `degraded`), `missing`, `not_collected`, `no_data`, `acknowledged`, `pending` (not
-        published yet) and `corrected` (published again, but the new file could not be used); `checks`, `failed_checks`,
-        `corrections`; `first_day`, `last_day` with a record, even of no data. Counted are the days of collection.yaml up to
-        yesterday, and today if it is complete so far; outside collection.yaml the days with a record.
+        published yet) and `corrected` (published again, but the new file could not be used); `provisional` are those of the
+        complete days that are from a feed that is not final; `checks`, `failed_checks`, `corrections`;
+        `first_day`, `last_day` with a record, even of no data. Counted are the days of collection.yaml up to yesterday,
+        and today if it is complete so far; outside collection.yaml the days with a record.
 
     Raises:
         ConfigError: a filter matches nothing, or collection.yaml cannot be read.

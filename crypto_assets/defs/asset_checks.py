@@ -208,6 +208,8 @@ def all_days(key: dg.AssetKey, spans: Mapping[Span, Standing], today: date) -> I
     days = sum(len(days_between(span.first, min(span.last, _before(today)))) for span in spans)
     fresh = days - sum(standing.days for standing in spans.values())
     metadata: dict[str, Any] = {"days": days, "days complete": days - count - accepted - fresh}
+    if provisional := sum(standing.provisional for standing in spans.values()):
+        metadata["days provisional"] = provisional
     texts = []
     for state, word in _WORDS.items():
         if found_days := open_.get(state):
@@ -222,6 +224,8 @@ def all_days(key: dg.AssetKey, spans: Mapping[Span, Standing], today: date) -> I
         text = f"Incomplete: {count + fresh:,} of {_days(days)}: {'; '.join(texts)}. `crypto-assets gaps` says why."
     else:
         text = f"All {days:,} days are complete" + (f" or acknowledged ({accepted:,})." if accepted else ".")
+    if provisional:
+        text += f" {_days(provisional)} of the complete ones {_are(provisional)} provisional."
     # Days that no run has requested, and days that the exchange has not published yet, are no fault.
     waiting = not open_.keys() - {State.PENDING}
     yield dg.AssetCheckEvaluation(
@@ -280,13 +284,17 @@ def _were(count: int) -> str:
     return "was" if count == 1 else "were"
 
 
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
 def of_table(key: dg.AssetKey, loaded: Loads) -> Iterator[dg.AssetCheckEvaluation]:
     """Yield the summary of `rows_match_lake` over all loaded days; nothing if no day is loaded."""
     if not loaded.days:
         return
     wrong = loaded.wrong
     metadata: dict[str, Any] = {"days_loaded": loaded.days, "days_failed": len(wrong)}
-    which = f"{_days(loaded.days)} that {'is' if loaded.days == 1 else 'are'} loaded"
+    which = f"{_days(loaded.days)} that {_are(loaded.days)} loaded"
     text = f"Failed on none of {which}."
     if wrong:
         metadata["failed"] = days_text(wrong)

@@ -28,12 +28,14 @@ class Span:
 class Standing:
     """The days of a span, counted by completeness.
 
-    `days` counts the finished days that were ever requested. `open` has the incomplete ones by state; `failed` has the days
+    `days` counts the finished days that were ever requested, `provisional` those that are complete from a feed that is not
+    final. `open` has the incomplete ones by state; `failed` has the days
     with a failed check, by check, including today. Neither has `acknowledged` days, which a person has accepted. A stored
     day that the lake lost is `open` as missing, even if it was acknowledged before. Days are sorted.
     """
 
     days: int = 0
+    provisional: int = 0
     acknowledged: Sequence[date] = ()
     open: Mapping[State, Sequence[date]] = field(default_factory=dict)
     failed: Mapping[str, Sequence[date]] = field(default_factory=dict)
@@ -41,6 +43,7 @@ class Standing:
 
 _QUERY = """
 SELECT s.n, count(*) FILTER (WHERE p.day < %(today)s),
+    coalesce(array_agg(p.day) FILTER (WHERE p.day < %(today)s AND p.state = 'provisional'), '{}'),
     coalesce(jsonb_agg(jsonb_build_array(p.day, p.state, p.failed_checks, a.day IS NOT NULL) ORDER BY p.day)
         FILTER (WHERE p.state <> ALL(%(complete)s) OR p.failed_checks <> '{}'), '[]')
 FROM unnest(%(exchanges)s::text[], %(market_types)s::text[], %(datasets)s::text[], %(symbols)s::text[],
@@ -81,15 +84,19 @@ def standings(
     for series, symbol, day in lost:
         gone.setdefault(Track(series, symbol), set()).add(day)
     found = {}
-    for number, days, marked in rows:
+    for number, days, provisional, marked in rows:
         span = spans[number - 1]
         mine = {day for day in gone.get(span.track, ()) if span.first <= day <= span.last}
-        found[span] = _standing(days, marked, today, mine)
+        found[span] = _standing(days, len({*provisional} - mine), marked, today, mine)
     return {span: found.get(span, Standing()) for span in spans}
 
 
 def _standing(
-    days: int, marked: Sequence[tuple[str, str, Sequence[str], bool]], today: date, lost: Collection[date]
+    days: int,
+    provisional: int,
+    marked: Sequence[tuple[str, str, Sequence[str], bool]],
+    today: date,
+    lost: Collection[date],
 ) -> Standing:
     acknowledged: list[date] = []
     open_: dict[State, list[date]] = {}
@@ -105,4 +112,4 @@ def _standing(
             failed.setdefault(check, []).append(day)
     if missing := [day for day in lost if day < today]:
         open_[State.MISSING] = sorted([*open_.get(State.MISSING, ()), *missing])
-    return Standing(days, acknowledged, open_, failed)
+    return Standing(days, provisional, acknowledged, open_, failed)

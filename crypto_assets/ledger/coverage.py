@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from crypto_assets.config.collection import Collection, SeriesEntry
 from crypto_assets.ledger.lakes import LOST, LOST_STATE, NOTHING_LOST, LostDays, lost_days
-from crypto_assets.model import COMPLETE_STATES, State
+from crypto_assets.model import COMPLETE_STATES
+from crypto_assets.model.day_counts import DAY_COUNTS, counted
 
 if TYPE_CHECKING:
     from crypto_assets.ledger.gaps import Gap
@@ -23,7 +24,8 @@ Names = tuple[str, str, str, str]
 
 @dataclass(slots=True)
 class Coverage:
-    """The days of one symbol of a series, counted; every day is in exactly one count.
+    """The days of one symbol of a series, counted as `DAY_COUNTS` says; every day is in exactly one count, except that
+    `provisional` counts some of the complete days again.
 
     Counted are the collection's days up to yesterday, and today if its record is complete so far (today is never a gap).
     For a symbol outside the collection (`in_collection` is false) the days with a record are counted. `partial` to
@@ -40,6 +42,7 @@ class Coverage:
     in_collection: bool = True
     days: int = 0
     complete: int = 0
+    provisional: int = 0
     partial: int = 0
     missing: int = 0
     not_collected: int = 0
@@ -100,28 +103,18 @@ def coverage(
         name = _count_of(gap)
         setattr(one, name, getattr(one, name) + 1)
     for one in beside.values():
-        for state, name in _BY_STATE.items():
-            setattr(one, name, one.states.get(state, 0))
+        for name in set(_BY_STATE.values()):
+            setattr(one, name, counted(one.states, name))
     for one in (*result.values(), *beside.values()):
-        counted = (
-            one.partial,
-            one.missing,
-            one.not_collected,
-            one.no_data,
-            one.acknowledged,
-            one.pending,
-            one.corrected,
-        )
-        one.complete = one.days - sum(counted)
+        one.provisional = counted(one.states, "provisional")
+        one.complete = one.days - sum(getattr(one, name) for name in _INCOMPLETE)
     return [*result.values(), *beside.values()]
 
 
-_BY_STATE = {
-    State.DEGRADED: "partial",
-    State.MISSING: "missing",
-    State.PENDING: "pending",
-    State.CORRECTED: "corrected",
-}
+_INCOMPLETE = [name for name, count in DAY_COUNTS.items() if name != "complete" and count.within is None]
+"""The counts of days that are not complete, `no_data` among them."""
+
+_BY_STATE = {state: name for name in _INCOMPLETE for state in DAY_COUNTS[name].states}
 
 
 def _count_of(gap: Gap) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 from rich.table import Table
 
 from crypto_assets.ledger.coverage import Coverage
-from crypto_assets.model import NOT_JUDGED, State, path_symbol
+from crypto_assets.model import NOT_JUDGED, path_symbol
+from crypto_assets.model.day_counts import DAY_COUNTS, counted
 
 
 def names(series: Any, symbol: str) -> dict[str, str]:
@@ -19,15 +20,13 @@ def record_names(record: Any) -> dict[str, str]:
     return {name: getattr(record, name) for name in ("exchange", "market_type", "symbol", "dataset")}
 
 
-# The columns of days, with their names for people; the later ones are shown only if not empty.
-_COUNTS = {
-    "complete": "complete",
-    "partial": "partial",
-    "missing": "missing",
-    "not_collected": "not collected yet",
-    "no_data": "no data",
-}
-_SELDOM = {"acknowledged": "acknowledged", "pending": "not published yet", "corrected": "published again"}
+def shown_counts(found: Sequence[Coverage], without: Sequence[str] = ()) -> dict[str, str]:
+    """Return the counts of days that a table shows, with their titles; seldom ones only if one is not zero."""
+    return {
+        name: f"of these {count.title}" if count.within else count.title
+        for name, count in DAY_COUNTS.items()
+        if name not in without and (not count.seldom or any(getattr(one, name) for one in found))
+    }
 
 
 def record_table(records: Sequence[Any]) -> Table:
@@ -44,8 +43,7 @@ def status_table(found: Sequence[Coverage]) -> Table:
 
 
 def _table(found: Sequence[Coverage], without: Sequence[str], *, more: bool = False) -> Table:
-    counts = {name: title for name, title in _COUNTS.items() if name not in without}
-    counts |= {name: title for name, title in _SELDOM.items() if any(getattr(one, name) for one in found)}
+    counts = shown_counts(found, without)
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("asset", no_wrap=True)
     corrected = more and any(one.corrections for one in found)
@@ -82,20 +80,17 @@ def _coverage(records: Sequence[Any]) -> Coverage:
     for record in records:
         states[record.state] = states.get(record.state, 0) + 1
     first = records[0]
-    return Coverage(
+    found = Coverage(
         first.exchange,
         first.market_type,
         first.symbol,
         first.dataset,
         days=len(records),
-        complete=states.get(State.AVAILABLE, 0) + states.get(State.PROVISIONAL, 0),
-        partial=states.get(State.DEGRADED, 0),
-        missing=states.get(State.MISSING, 0),
-        no_data=states.get(State.NO_DATA, 0),
-        pending=states.get(State.PENDING, 0),
-        corrected=states.get(State.CORRECTED, 0),
         rows=sum(record.rows or 0 for record in records),
         size_bytes=sum(record.size_bytes or 0 for record in records),
         checks=sum(NOT_JUDGED not in finding for record in records for finding in record.findings.values()),
         failed_checks=sum(len(record.failed_checks) for record in records),
     )
+    for name in DAY_COUNTS:
+        setattr(found, name, counted(states, name))
+    return found

@@ -262,6 +262,7 @@ def test_status_as_json_has_the_states_of_every_series(story: Story) -> None:
         "in_collection": True,
         "days": number(FIRST),
         "complete": 4,
+        "provisional": 0,
         "partial": 0,
         "missing": 1,
         "not_collected": number(FIRST) - 5,

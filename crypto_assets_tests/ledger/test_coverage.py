@@ -11,9 +11,11 @@ import pytest
 from crypto_assets.config.collection import Collection, parse_collection
 from crypto_assets.ledger.acknowledgements import Acknowledged, add_acknowledgements
 from crypto_assets.ledger.coverage import Coverage, coverage
+from crypto_assets.ledger.coverage_tables import shown_counts, status_json, status_table
 from crypto_assets.ledger.gaps import gaps
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Outcome, Partition, Series, State, StoredFile
+from crypto_assets.model.day_counts import DAY_COUNTS
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests.workbench import entry
 
@@ -56,7 +58,7 @@ def test_every_day_is_in_one_count_and_the_counts_are_those_of_the_gaps(ledger: 
     collection = collection_of()
     first, second = counted(ledger, collection)
     assert (first.days, first.complete, first.partial, first.missing) == (10, 2, 1, 1)
-    assert (first.not_collected, first.no_data, first.pending) == (4, 1, 1)
+    assert (first.provisional, first.not_collected, first.no_data, first.pending) == (1, 4, 1, 1)
     assert (first.rows, first.first_day, first.last_day) == (3 * 1440, day(0), day(5))
     assert (second.days, second.not_collected, second.complete, second.first_day) == (10, 10, 0, None)
     found = list(gaps(collection, ledger, TODAY))
@@ -100,6 +102,7 @@ def test_today_is_a_day_only_where_it_is_complete_so_far_whatever_its_record_say
     one = counted(ledger, collection_of())[0]
     no_data, whole = state is State.NO_DATA, state in (State.AVAILABLE, State.PROVISIONAL)
     assert (one.complete, one.no_data, one.days) == (10 + whole, int(no_data), 10 + whole + no_data)
+    assert one.provisional == (state is State.PROVISIONAL)
     assert one.is_complete
     assert one.states[state] == 1 + 10 * (state is State.AVAILABLE)
 
@@ -117,6 +120,28 @@ def test_what_the_collection_does_not_have_is_shown_beside_it_and_no_gap(ledger:
         ("DOGE/USDT", False, 2, 0, 0),
     ]
     assert (found[-1].complete, found[-1].partial) == (1, 1)
+
+
+def test_every_state_has_one_count_and_provisional_days_are_counted_twice(ledger: Ledger) -> None:
+    alone = [state for count in DAY_COUNTS.values() if count.within is None for state in count.states]
+    assert sorted(alone) == sorted(State)
+    ledger.record_outcomes([outcome(day(n), State.PROVISIONAL) for n in range(3)])
+    ledger.record_outcomes([outcome(day(n), State.PROVISIONAL, "DOGE/USDT") for n in range(2)])
+    first, second, beside = counted(ledger, collection_of())
+    found = [status_json(one) for one in (first, second, beside)]
+    assert [(one["complete"], one["provisional"], one["not_collected"]) for one in found] == [
+        (3, 3, 7),
+        (0, 0, 10),
+        (2, 2, 0),
+    ]
+    for one in found:
+        assert sum(one[name] for name, count in DAY_COUNTS.items() if count.within is None) == one["days"]
+    titles = ["complete", "of these provisional", "partial", "missing", "not collected yet", "no data"]
+    assert list(shown_counts([first]).values()) == titles
+    assert list(shown_counts([second]).values()) == [title for title in titles if title != "of these provisional"]
+    table = status_table([first, second])
+    columns = {str(column.header): list(column.cells) for column in table.columns}
+    assert columns["of these provisional"] == ["3", "0"]
 
 
 def test_an_entry_that_begins_after_today_has_no_days(ledger: Ledger) -> None:

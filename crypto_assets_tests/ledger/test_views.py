@@ -12,6 +12,7 @@ import pytest
 from crypto_assets import latest
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Series
+from crypto_assets.model.day_counts import DAY_COUNTS
 from crypto_assets.quality.after_run import close_run
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
@@ -25,7 +26,7 @@ DAYS = days(date(2024, 1, 1), 8)
 BTC, ETH = "BTC/USDT", "ETH/USDT"
 PARTIAL, GONE, ACCEPTED, REFUSED, UNASKED = DAYS[1], DAYS[2], DAYS[3], DAYS[5], DAYS[6]
 BARS = Series("binance", "spot", "ohlcv", "1m")
-COUNTS = ("days", "complete", "partial", "missing", "not_collected", "no_data", "acknowledged", "pending", "corrected")
+COUNTS = ("days", *DAY_COUNTS)
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +85,8 @@ def test_coverage_counts_as_status_does(work: Workbench, command: Command) -> No
         assert [str(one["first_day"]), str(one["last_day"])] == [expected[key]["first_day"], expected[key]["last_day"]]
         assert one["is_complete"] is False, "one day was not collected"
     btc = found["ohlcv_1m", BTC]
-    assert [btc[name] for name in COUNTS] == [8, 3, 1, 2, 1, 0, 1, 0, 0]
-    assert [found["ohlcv_1h", ETH][name] for name in COUNTS] == [8, 5, 0, 0, 1, 2, 0, 0, 0]
+    assert [btc[name] for name in COUNTS] == [8, 3, 0, 1, 2, 1, 0, 1, 0, 0]
+    assert [found["ohlcv_1h", ETH][name] for name in COUNTS] == [8, 5, 0, 0, 0, 1, 2, 0, 0, 0]
 
 
 def test_gaps_are_those_of_the_command_as_spans(work: Workbench, command: Command) -> None:

@@ -62,13 +62,14 @@ def catalog(as_json: bool, **given: Any) -> None:
 
     `status` counts the days by state, `gaps` shows what is missing.
     """
-    from crypto_assets.ledger.coverage_tables import status_json
+    from crypto_assets.ledger.coverage_tables import shown_counts, status_json
 
     found = _found(given)
     if as_json:
         click.echo(json.dumps([status_json(one) for one in found], indent=1))
         return
-    numbers = ("days", "complete", "rows", "size")
+    counts = {name: title for name, title in shown_counts(found).items() if name in ("complete", "provisional")}
+    numbers = ("days", *counts.values(), "rows", "size")
     table = _table(
         "exchange",
         "market type",
@@ -84,7 +85,8 @@ def catalog(as_json: bool, **given: Any) -> None:
         table.add_row(
             *(one.exchange, one.market_type, one.dataset, one.symbol),
             *(str(one.first_stored or "–"), str(one.last_stored or "–")),
-            *(f"{one.days:,}", f"{one.complete:,}", f"{one.rows:,}", f"{one.size_bytes / 1e6:.1f} MB"),
+            *(f"{one.days:,}", *(f"{getattr(one, name):,}" for name in counts)),
+            *(f"{one.rows:,}", f"{one.size_bytes / 1e6:.1f} MB"),
             "collection.yaml" if one.in_collection else "–",
         )
     print_table(table)

@@ -4,6 +4,10 @@ They count as `crypto-assets status` and `gaps` do, from the records alone. Two 
 collection.yaml asks for, and the files in the lake.
 """
 
+from collections.abc import Iterable
+
+from crypto_assets.model import COMPLETE_STATES, State
+from crypto_assets.model.day_counts import DAY_COUNTS
 from crypto_assets.storage.comments import KEY_COMMENTS, commented
 from crypto_assets.storage.migrations.tables.keys import PARTITION
 from crypto_assets.storage.reader import readable
@@ -14,7 +18,20 @@ _KEY_COMMENTS = KEY_COMMENTS | {"dataset": "the dataset: ohlcv_1m, trades"}
 
 _TODAY = "(now() AT TIME ZONE 'UTC')::date"
 
-_INCOMPLETE = "state NOT IN ('available', 'provisional', 'no_data')"
+
+def _in(states: Iterable[State]) -> str:
+    return f"IN ({', '.join(repr(state.value) for state in State if state in frozenset(states))})"
+
+
+_INCOMPLETE = f"state NOT {_in(COMPLETE_STATES)}"
+
+_NOT_ACCEPTED = " AND NOT accepted"
+_BY_STATE = ",\n        ".join(
+    f"count(*) FILTER (WHERE state {_in(count.states)}"
+    f"{'' if count.states <= COMPLETE_STATES else _NOT_ACCEPTED}) AS {name}"
+    for name, count in DAY_COUNTS.items()
+    if count.states
+)
 
 # The cause of a day is stored with the digest of the record that it was derived from. The digest of complete days is never
 # computed.
@@ -30,26 +47,21 @@ LEFT JOIN collection.day_causes c USING (exchange, market_type, symbol, dataset,
 _COVERAGE = f"""
 CREATE VIEW collection.coverage AS
 WITH known AS (
-    SELECT p.*, p.state IN ('available', 'provisional', 'no_data') AS is_complete, a.day IS NOT NULL AS accepted
+    SELECT p.*, p.state {_in(COMPLETE_STATES)} AS is_complete, a.day IS NOT NULL AS accepted
     FROM collection.partitions p
     LEFT JOIN (SELECT * FROM collection.acknowledgements_now WHERE withdrawn IS NULL) a
         USING (exchange, market_type, symbol, dataset, day)
 ), counted AS (
     SELECT {_KEYS}, min(day) AS first_day, max(day) AS last_day,
-        count(*) FILTER (WHERE state IN ('available', 'provisional')) AS complete,
-        count(*) FILTER (WHERE state = 'degraded' AND NOT accepted) AS partial,
-        count(*) FILTER (WHERE state = 'missing' AND NOT accepted) AS missing,
-        count(*) FILTER (WHERE state = 'no_data') AS no_data,
+        {_BY_STATE},
         count(*) FILTER (WHERE NOT is_complete AND accepted) AS acknowledged,
-        count(*) FILTER (WHERE state = 'pending' AND NOT accepted) AS pending,
-        count(*) FILTER (WHERE state = 'corrected' AND NOT accepted) AS corrected,
-        count(*) AS records, sum(rows)::bigint AS rows, sum(size_bytes)::bigint AS size_bytes
+        count(*) AS records, max(day) - min(day) + 1 - count(*) AS not_collected,
+        sum(rows)::bigint AS rows, sum(size_bytes)::bigint AS size_bytes
     FROM known WHERE day < {_TODAY} OR is_complete GROUP BY {_KEYS}
 )
-SELECT {_KEYS}, first_day, last_day, last_day - first_day + 1 AS days, complete, partial, missing,
-    last_day - first_day + 1 - records AS not_collected, no_data, acknowledged, pending, corrected,
+SELECT {_KEYS}, first_day, last_day, last_day - first_day + 1 AS days, {", ".join(DAY_COUNTS)},
     coalesce(rows, 0) AS rows, coalesce(size_bytes, 0) AS size_bytes,
-    partial + missing + pending + corrected + (last_day - first_day + 1 - records) = 0 AS is_complete
+    partial + missing + pending + corrected + not_collected = 0 AS is_complete
 FROM counted
 """
 
@@ -84,15 +96,9 @@ FROM holes
 _COVERAGE_COMMENTS = _KEY_COMMENTS | {
     "first_day": "the first day with a record; days before it, that collection.yaml may ask for, are not known here",
     "last_day": "the last day with a record that counts; today counts if it is complete so far",
-    "days": "from first_day to last_day; every day is in exactly one of the counts that follow",
-    "complete": "stored, every check that can degrade passed",
-    "partial": "stored, some rows are missing (state degraded)",
-    "missing": "should be there, and is not",
+    "days": "from first_day to last_day; every day is in exactly one of the counts that follow, provisional apart",
+    **{name: count.meaning for name, count in DAY_COUNTS.items()},
     "not_collected": "days between first_day and last_day without a record",
-    "no_data": "nothing should be there; the record has the reason",
-    "acknowledged": "incomplete, and a person accepts it",
-    "pending": "not published yet",
-    "corrected": "published again, and the new file could not be used",
     "rows": "rows in the lake",
     "size_bytes": "of the files in the lake",
     "is_complete": "no day is partial, missing, not collected, not published yet or corrected",
