@@ -10,6 +10,7 @@ import pyarrow as pa
 from crypto_assets import sources
 from crypto_assets.model import Partition, Series
 from crypto_assets.sandbox.archive import SyntheticArchive
+from crypto_assets_tests.parsed import parsed
 
 FIRST, LAST = date(2024, 1, 1), date(2024, 12, 31)
 BINANCE = sources.get("binance")
@@ -52,4 +53,4 @@ def key_of(series: Series, symbol: str, day: date, feed: int = 0) -> str:
 
 def read_file(series: Series, key: str, content: bytes, feed: int = 0) -> pa.Table:
     """Return the rows of a file, whatever its folder is called."""
-    return sources.archives(series)[feed].parse("BTC/USDT", key, content)
+    return parsed(sources.archives(series)[feed], "BTC/USDT", key, content)

@@ -23,6 +23,7 @@ import pyarrow as pa
 from crypto_assets.model import SHOWN_ROWS, Dataset
 from crypto_assets.model.correction import plain
 from crypto_assets.rows.row_keys import are_numbered, numbers, places_among_equals
+from crypto_assets.rows.text_codes import text_codes
 from crypto_assets.rows.versions import different
 
 
@@ -65,14 +66,33 @@ def arranged(rows: pa.Table, dataset: Dataset) -> Arranged:
     Rows already in order cost one comparison of neighbours, chunk by chunk, and no copy. Different rows with one key all
     stay; `unique_key` refuses them.
     """
+    kept, arrangement = order_of(rows, dataset)
+    if kept is not None:
+        rows = rows.take(pa.array(kept))
+    if dataset.unnumbered_key and not are_numbered(dataset, rows):
+        time, place = dataset.unnumbered_key
+        at = rows.schema.get_field_index(place)
+        places = pa.array(places_among_equals(numbers(rows.column(time))).astype(np.int32))
+        rows = rows.set_column(at, rows.schema.field(at), places)
+    return Arranged(rows, arrangement)
+
+
+def order_of(
+    rows: pa.Table, dataset: Dataset, in_file: np.ndarray | None = None
+) -> tuple[np.ndarray | None, Arrangement]:
+    """Return the positions of the rows of a day in their sorted order, without equal ones; None: all, as they are.
+
+    Args:
+        in_file: the positions of rows without numbers in the order of their file; default: as they are.
+    """
     key = dataset.key[0]
     if dataset.unnumbered_key and not are_numbered(dataset, rows):
-        return _by_time(rows, dataset)
+        return _by_time(rows, dataset, in_file)
     if len(dataset.key) > 1 or (
         _ascends(rows.column(key), strictly=True)
         and (key == dataset.time_column or _ascends(rows.column(dataset.time_column), strictly=False))
     ):
-        return Arranged(rows, AS_PUBLISHED)
+        return None, AS_PUBLISHED
     keys = numbers(rows.column(key))
     order = np.argsort(keys, kind="stable")
     doubled, differing = _doubled(rows, keys, order)
@@ -86,14 +106,19 @@ def arranged(rows: pa.Table, dataset: Dataset) -> Arranged:
         double_rows=shown(rows, order[doubled[:SHOWN_ROWS]]),
         conflict=shown(rows, order[differing[0] - 1 : differing[0] + 1]) if len(differing) else (),
     )
-    return Arranged(rows.take(pa.array(kept)) if len(places) or len(doubled) else rows, arrangement)
+    return (kept if len(places) or len(doubled) else None), arrangement
 
 
-def _by_time(rows: pa.Table, dataset: Dataset) -> Arranged:
-    """Return rows without numbers by time, each with its place among the rows of its instant."""
+def _by_time(rows: pa.Table, dataset: Dataset, in_file: np.ndarray | None) -> tuple[np.ndarray | None, Arrangement]:
     time, place = dataset.unnumbered_key
     doubled, differing = _same_text(rows.drop_columns([place]), dataset.text_id)
-    kept = np.delete(np.arange(rows.num_rows), doubled)
+    conflict = shown(rows, differing)
+    if in_file is None and not len(doubled) and _ascends(rows.column(time), strictly=False):
+        return None, Arrangement(conflict=conflict)
+    as_they_are = np.arange(rows.num_rows)
+    kept = as_they_are if in_file is None else in_file
+    if len(doubled):
+        kept = kept[~np.isin(kept, doubled)]
     times = numbers(rows.column(time))
     order = kept[np.argsort(times[kept], kind="stable")]
     moved = np.flatnonzero(order != kept)
@@ -102,13 +127,9 @@ def _by_time(rows: pa.Table, dataset: Dataset) -> Arranged:
         first_moved=_described(rows, dataset, int(kept[moved[0]])) if len(moved) else "",
         doubles=len(doubled),
         double_rows=shown(rows, doubled[:SHOWN_ROWS]),
-        conflict=shown(rows, differing),
+        conflict=conflict,
     )
-    if len(moved) or len(doubled):
-        rows, times = rows.take(pa.array(order)), times[order]
-    at = rows.schema.get_field_index(place)
-    places = pa.array(places_among_equals(times).astype(np.int32))
-    return Arranged(rows.set_column(at, rows.schema.field(at), places), arrangement)
+    return (None if np.array_equal(order, as_they_are) else order), arrangement
 
 
 def _same_text(rows: pa.Table, text_id: str | None) -> tuple[np.ndarray, np.ndarray]:
@@ -116,12 +137,15 @@ def _same_text(rows: pa.Table, text_id: str | None) -> tuple[np.ndarray, np.ndar
     none = np.arange(0)
     if text_id is None or rows.column(text_id).null_count:
         return none, none
-    words = rows.column(text_id).combine_chunks().dictionary_encode()
-    if len(words.dictionary) == rows.num_rows:
-        return none, none
-    codes = words.indices.to_numpy()
+    codes = text_codes(rows.column(text_id))
     order = np.argsort(codes, kind="stable")
+    ordered = codes[order]
+    if not (ordered[1:] == ordered[:-1]).any():
+        return none, none
     doubled, differing = _doubled(rows, codes, order)
+    if len(differing):  # of two texts with one code nothing is wrong
+        texts = [rows.column(text_id).take(pa.array(order[differing - back])) for back in (1, 0)]
+        differing = differing[~different(*texts)]
     return np.sort(order[doubled]), order[differing[0] - 1 : differing[0] + 1] if len(differing) else none
 
 

@@ -5,13 +5,14 @@ A source is pure: it states facts, builds requests and reads answers. The engine
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from functools import cache, lru_cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Protocol, cast
 
+from crypto_assets.errors import BadContent, NoRows
 from crypto_assets.model import Series, Span
 from crypto_assets.model.provenance import keys_in, together
 from crypto_assets.sources.facts import Facts
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from crypto_assets.model import Instrument
     from crypto_assets.sources.instruments import InstrumentQuery
+    from crypto_assets.sources.packing import Content
 
 __all__ = [
     "ArchiveFeed",
@@ -45,6 +47,7 @@ __all__ = [
     "name_of",
     "names",
     "parse",
+    "pieces",
     "preferred_key",
     "query",
     "span_of",
@@ -218,11 +221,51 @@ def expected_by(series: Series, day: date) -> datetime:
     return covered(series, day).end + found[0].timing.missing_after
 
 
-def parse(series: Series, symbol: str, key: str, content: bytes, instrument: Instrument | None = None) -> pa.Table:
-    """Return all rows of one symbol in an archive file, as `ArchiveFeed.parse` does.
+def parse(series: Series, symbol: str, key: str, content: Content, instrument: Instrument | None = None) -> pa.Table:
+    """Return all rows of one symbol in an archive file, in file order; raises as `pieces`."""
+    found = list(pieces(series, symbol, key, content, instrument))
+    if len(found) == 1:
+        return found[0]
+    import pyarrow as pa
+
+    return pa.concat_tables(found)
+
+
+def pieces(
+    series: Series, symbol: str, key: str, content: Content, instrument: Instrument | None = None
+) -> Iterator[pa.Table]:
+    """Yield all rows of one symbol in an archive file, in file order: a short file at once, a long one in pieces.
+
+    A file that is cut or damaged may show that at its end only, after pieces of it.
 
     Raises:
         MalformedFile: the bytes do not match the key; SourceFault: the source's module failed on them.
     """
-    with own_faults(series.exchange, key):
-        return feed_of(series, key).parse(symbol, key, content, instrument)
+    feed, rows, empty = feed_of(series, key), 0, None
+    texts = feed.packing.texts(key, content)
+    while True:
+        with own_faults(series.exchange, key):
+            text = next(texts, None)
+            if text is None:
+                break
+            try:
+                found = feed.parse(symbol, key, text, instrument)
+            except NoRows as error:
+                empty = error
+                continue
+            except BadContent as error:
+                raise _in_piece(error, rows) from None
+        yield found
+        rows += found.num_rows
+    if empty is not None and not rows:
+        raise empty
+
+
+def _in_piece(error: BadContent, rows: int) -> BadContent:
+    """Return an error about a piece of a file that comes after some rows."""
+    if not rows:
+        return error
+    if "line" in error.evidence:
+        error.evidence["line"] += rows
+    error.args = (f"{error} (its lines are counted after the first {rows:,} rows)",)
+    return error

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from crypto_assets.model import Instrument
+    from crypto_assets.sources.packing import Packing, Text
 
 __all__ = ["ArchiveFeed", "Call", "Digest", "Page", "QueryFeed", "Questions", "Timing", "UserFilesFeed", "Walk"]
 
@@ -87,15 +88,20 @@ class ArchiveFeed(Protocol):
     def digest(self, key: str) -> Digest | None:
         """Return where the digest of a file is published; None: it is not."""
 
-    def parse(self, symbol: str, key: str, content: bytes, instrument: Instrument | None = None) -> pa.Table:
-        """Return all rows of one symbol in a file, in the columns of the dataset and in file order, amounts in base.
+    @property
+    def packing(self) -> Packing:
+        """How the text of a file is packed."""
+
+    def parse(self, symbol: str, key: str, text: Text, instrument: Instrument | None = None) -> pa.Table:
+        """Return all rows of one symbol in a text, in the columns of the dataset and in file order, amounts in base.
 
         Args:
             symbol: unified.
+            text: of a file, or a piece of it with whole lines and the file's header.
             instrument: given if the series' facts say that amounts are in contracts.
 
         Raises:
-            MalformedFile: the bytes do not match the key.
+            MalformedFile: the text does not match the key.
         """
 
 

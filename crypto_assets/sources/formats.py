@@ -1,4 +1,4 @@
-"""Read the formats that exchanges publish: a zip with one CSV. Shared by the exchanges' modules.
+"""Read the texts that exchanges publish: CSV of numbers. Shared by the exchanges' modules.
 
 Any other content is refused with what was expected and what was found: bytes from a CDN may be cut, replaced by error pages,
 saved by spreadsheets, or hostile.
@@ -6,14 +6,8 @@ saved by spreadsheets, or hostile.
 
 from __future__ import annotations
 
-import encodings.cp437  # noqa: F401  zipfile reads names with it, and would open its file only then
-import io
 import re
-import struct
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 
 import numpy as np
 import pyarrow as pa
@@ -21,18 +15,9 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from crypto_assets.datasets.types import INSTANT
-from crypto_assets.errors import BadContainer, BadContent, NoRows
+from crypto_assets.errors import BadContent, NoRows
 from crypto_assets.machine.shortage import raise_if_ours
 from crypto_assets.model import Dataset
-
-MAX_UNPACKED_BYTES = 8 << 30
-"""Larger than the largest day ever published (book tickers, some GB); a zip that claims more is a zip bomb."""
-
-MAX_RATIO, MAX_RATIO_LARGE = 200, 40
-"""Text of numbers deflates 4 to 30 times; up to 100 times with long runs of equal bars, but such files are small."""
-
-_LARGE = 64 << 20
-"""Largest text of equal bars: a day of seconds without a trade has 9 MB."""
 
 # Numbers from 1e14 on are microseconds: as milliseconds that is the year 5138, as microseconds 1973.
 FIRST_MICROSECONDS = 10**14
@@ -40,71 +25,6 @@ FIRST_MICROSECONDS = 10**14
 _MILLISECONDS = pa.timestamp("ms", tz="UTC")
 
 _CHUNK = 1 << 20
-
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""Allowed compression methods of zip members. Other decoders raise their own errors, and take the memory that a damaged
-header asks for."""
-
-DAMAGED_ZIP = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
-    # zipfile raises these if offsets, lengths or names in the directory are damaged.
-    *(OSError, ValueError, OverflowError, RuntimeError, struct.error, MemoryError),
-)
-"""Errors of zipfile and gzip for damaged bytes; `raise_if_ours` filters out shortages of this process."""
-
-
-def unzip_one(key: str, content: bytes) -> bytes | bytearray:
-    """Return the bytes of the only member of a zip, which must be named like the zip, with .csv.
-
-    Raises:
-        BadContainer: not a zip, cut, empty, encrypted, several members, another name, or too large when unpacked.
-            OutOfResources: this process has not enough memory or open files; the zip was not judged.
-    """
-    expected = PurePosixPath(key).name.removesuffix(".zip") + ".csv"
-    if not content:
-        raise BadContainer(f"{key}: expected a zip, found an empty file; it will be tried again when it changes")
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = archive.infolist()
-            if len(members) != 1 or members[0].filename != expected:
-                found = ", ".join(member.filename[:80] for member in members[:5]) or "nothing"
-                raise BadContainer(
-                    f"{key}: expected one member {expected}, found {len(members)} ({found}); look at it in quarantine/"
-                )
-            member = members[0]
-            if member.file_size > (most := most_unpacked(len(content))):
-                raise BadContainer(
-                    f"{key}: expected a text of at most {most} bytes in the {len(content)} bytes of the zip, "
-                    f"found one that claims {member.file_size} bytes; not unpacked"
-                )
-            if member.flag_bits & 1:
-                raise BadContainer(f"{key}: expected a plain zip, found an encrypted member")
-            if member.compress_type not in METHODS:
-                raise BadContainer(
-                    f"{key}: expected a deflated member, found compression method {member.compress_type}"
-                )
-            with archive.open(member) as stream:
-                if member.file_size <= _CHUNK:
-                    return stream.read()
-                # In pieces into the final buffer: read() costs 1.8 times as much and needs twice the memory.
-                text = bytearray(member.file_size)
-                end = 0
-                while chunk := stream.read(_CHUNK):
-                    text[end : end + len(chunk)] = chunk
-                    end += len(chunk)
-                del text[end:]
-                return text
-    except DAMAGED_ZIP as error:
-        raise_if_ours(error, key)
-        raise BadContainer(
-            f"{key}: expected a whole zip, found {len(content)} bytes that are not one ({error}); "
-            "it will be tried again when it changes"
-        ) from None
-
-
-def most_unpacked(size: int) -> int:
-    """Return the largest allowed unpacked size for a zip or gzip file of some size."""
-    return min(4096 + MAX_RATIO * size, max(_LARGE, MAX_RATIO_LARGE * size), MAX_UNPACKED_BYTES)
 
 
 def has_header(text: bytes | bytearray) -> bool:

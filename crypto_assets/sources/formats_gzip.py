@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import struct
 import zlib
+from collections.abc import Iterator
+from mmap import mmap
 
 from crypto_assets.errors import BadContainer
 from crypto_assets.machine.shortage import raise_if_ours
-from crypto_assets.sources.formats import most_unpacked
+from crypto_assets.sources.formats_zip import most_unpacked
 
 _MAGIC = b"\x1f\x8b"
-_SIZE_BYTES = 4
 _CHUNK, _PIECE = 1 << 20, 1 << 16
 _GZIP = 16 + zlib.MAX_WBITS
 """zlib reads the header of gzip, and compares the checksum and the size at the end (RFC 1952)."""
 
 
-def gunzip(key: str, content: bytes) -> bytes | bytearray:
-    """Return the text of a gzip file; several members follow each other in it, as RFC 1952 (2.2) allows.
+def gzip_blocks(key: str, content: bytes | mmap) -> Iterator[bytes]:
+    """Yield the text of a gzip file; several members follow each other in it, as RFC 1952 (2.2) allows.
 
     A file that was made of nothing (44 bytes with the name of its text) has an empty text: that is no damage.
 
@@ -27,54 +27,58 @@ def gunzip(key: str, content: bytes) -> bytes | bytearray:
     """
     if not content:
         raise BadContainer(f"{key}: expected a gzip file, found an empty file; it will be tried again when it changes")
-    if not content.startswith(_MAGIC):
+    if content[: len(_MAGIC)] != _MAGIC:
         raise BadContainer(
             f"{key}: expected a gzip file, found {len(content)} bytes that begin with {content[:40]!r}; "
             "it will be tried again when it changes"
         )
-    most = most_unpacked(len(content))
-    # The last four bytes count the last member's text, modulo 4 GB: the buffer of the usual file needs no resize.
-    (claimed,) = struct.unpack("<I", content[-_SIZE_BYTES:]) if len(content) >= _SIZE_BYTES else (0,)
-    begin = end = 0
+    most, begin, size = most_unpacked(len(content)), 0, 0
     try:
-        text = bytearray(claimed if claimed <= most else 0)
         while begin < len(content):
-            begin, end = _member(key, content, begin, text, end, most)
+            member = _Member(key, content, begin)
+            for block in member.blocks():
+                size += len(block)
+                if size > most:
+                    raise BadContainer(
+                        f"{key}: expected a text of at most {most} bytes in {len(content)} bytes of gzip, found a longer "
+                        "one; not unpacked"
+                    )
+                yield block
+            begin = member.end
     except (zlib.error, MemoryError) as error:
         raise_if_ours(error, key)
         raise BadContainer(
             f"{key}: expected a whole gzip file, found {len(content)} bytes that are damaged ({error}); "
             "it will be tried again when it changes"
         ) from None
-    del text[end:]
-    return text
 
 
-def _member(key: str, content: bytes, begin: int, text: bytearray, end: int, most: int) -> tuple[int, int]:
-    """Write the text of the member at `begin` to `text` at `end`; return where both end then."""
-    if not content.startswith(_MAGIC, begin):
-        raise BadContainer(
-            f"{key}: expected the end of the gzip file, found {len(content) - begin} more bytes: "
-            f"{content[begin : begin + 40]!r}; look at it in quarantine/"
-        )
-    unpack = zlib.decompressobj(_GZIP)
-    waiting = b""
-    while not unpack.eof:
-        if not waiting:
-            waiting = content[begin : begin + _PIECE]
-            begin += len(waiting)
-        found = unpack.decompress(waiting, _CHUNK)
-        waiting = unpack.unconsumed_tail
-        if end + len(found) > most:
+class _Member:
+    """One member of a gzip file; `end` is where it ends, once its blocks have been read."""
+
+    def __init__(self, key: str, content: bytes | mmap, begin: int) -> None:
+        if content[begin : begin + len(_MAGIC)] != _MAGIC:
             raise BadContainer(
-                f"{key}: expected a text of at most {most} bytes in {len(content)} bytes of gzip, found a longer one; "
-                "not unpacked"
+                f"{key}: expected the end of the gzip file, found {len(content) - begin} more bytes: "
+                f"{content[begin : begin + 40]!r}; look at it in quarantine/"
             )
-        text[end : end + len(found)] = found
-        end += len(found)
-        if not (found or waiting or unpack.eof) and begin == len(content):
-            raise BadContainer(
-                f"{key}: expected a whole gzip file, found one that is cut after {len(content)} bytes; "
-                "it will be tried again when it changes"
-            )
-    return begin - len(unpack.unused_data), end
+        self._key, self._content = key, content
+        self.end = begin
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the unpacked bytes in blocks of at most 1 MB."""
+        unpack, waiting = zlib.decompressobj(_GZIP), b""
+        while not unpack.eof:
+            if not waiting:
+                waiting = self._content[self.end : self.end + _PIECE]
+                self.end += len(waiting)
+            found = unpack.decompress(waiting, _CHUNK)
+            waiting = unpack.unconsumed_tail
+            if found:
+                yield found
+            elif not (waiting or unpack.eof) and self.end == len(self._content):
+                raise BadContainer(
+                    f"{self._key}: expected a whole gzip file, found one that is cut after {len(self._content)} bytes; "
+                    "it will be tried again when it changes"
+                )
+        self.end -= len(unpack.unused_data)

@@ -38,12 +38,10 @@ from crypto_assets.storage.parquet import (
     UnreadRows,
     decode,
     decode_frame,
-    describe,
-    encode,
-    encode_frame,
     source_of,
     verify,
 )
+from crypto_assets.storage.parquet_writing import describe, encode, encode_frame
 from crypto_assets.storage.refusal_reason import MOST_BYTES as MOST_REASON_BYTES
 from crypto_assets.storage.refusal_reason import checked_reason, reason_text, unreadable
 from crypto_assets.storage.revisions import NO_WAY_BACK

@@ -1,4 +1,4 @@
-"""Write and verify the Parquet bytes of a day. They are verified before any row is returned.
+"""Verify and read the Parquet bytes of a day (`parquet_writing.py` writes them).
 
     PAR1
     pages     each with the CRC-32 of its bytes, as Parquet has it; compared while rows are decoded
@@ -14,25 +14,23 @@ before decoding: a damaged footer makes a decoder read invalid text or ask for t
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from io import BufferedIOBase
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from crypto_assets import datasets
 from crypto_assets.errors import StoredDataError
 from crypto_assets.machine.shortage import raise_if_ours
-from crypto_assets.model import Column, Dataset, Partition, Series, SourceFile, StoredFile, parts_of
+from crypto_assets.model import Series, SourceFile, StoredFile, parts_of
+from crypto_assets.rows.on_disk import PIECE_ROWS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,120 +40,13 @@ MARK = b"\xffcrypto_assets\x00\x01"
 
 SEAL_BYTES = len(MARK) + hashlib.sha256().digest_size
 
-PIECE_ROWS = 1 << 18
-
 COLLECT_AGAIN = "`crypto-assets collect` for that day downloads it again"
 
-_TAIL_BYTES = 8
+TAIL_BYTES = 8
 """Bytes after the footer: its length (four bytes) and PAR1."""
 
-_METADATA = "crypto_assets."
-_SOURCE_FIELDS = ("key", "size_bytes", "etag", "sha256", "published_digest", "last_modified", "source", "contract_size")
-
-
-# ---- writing ----------------------------------------------------------------------------------------------------------
-
-
-def encode(rows: pa.Table, metadata: Mapping[str, str], dataset: Dataset) -> bytes:
-    """Return the bytes of a Parquet file: zstd, decimals, page checksums, sealed, equal for equal input.
-
-    The bytes exclude the column docs: new words would give another file for the same rows.
-    Measured on 60 days of 1m bars: 0.7 ms a day; Arrow's defaults take 1.3 ms and 20 % more space.
-    """
-    # Times and ids rise in small steps; sides have few values; prices and amounts gain nothing from a dictionary.
-    steps, words = [], []
-    for place, field in enumerate(rows.schema):
-        kind = field.type
-        if pa.types.is_dictionary(kind):
-            words.append(field.name)
-            rows = rows.set_column(place, field, _canonical(rows.column(place), dataset.column(field.name)))
-        elif pa.types.is_integer(kind) or pa.types.is_timestamp(kind):
-            steps.append(field.name)
-    schema = _without_meaning(rows, dataset)
-    rows = rows.cast(schema) if rows.schema != schema else rows
-    buffer = pa.BufferOutputStream()
-    with pq.ParquetWriter(
-        buffer,
-        schema.with_metadata(metadata),
-        compression="zstd",
-        compression_level=1,
-        use_dictionary=words or False,
-        column_encoding=dict.fromkeys(steps, "DELTA_BINARY_PACKED"),
-        store_schema=True,
-        write_page_checksum=True,
-    ) as writer:
-        writer.write_table(rows, row_group_size=1 << 20)
-    return sealed(buffer.getvalue())
-
-
-def _without_meaning(rows: pa.Table, dataset: Dataset) -> pa.Schema:
-    """Return the schema of a file: without units and docs, and without null in an optional column that has none.
-
-    Most of a dataset's files have one of a few schemas; each is made once, which saves 5 % of a small file's time.
-    """
-    if not rows.schema.equals(dataset.bare_schema):
-        return pa.schema([field.remove_metadata() for field in rows.schema])
-    return _schema_of_file(
-        dataset, tuple(one.name for one in dataset.columns if one.optional and not rows.column(one.name).null_count)
-    )
-
-
-@cache
-def _schema_of_file(dataset: Dataset, filled: tuple[str, ...]) -> pa.Schema:
-    return pa.schema(
-        [field.with_nullable(field.nullable and field.name not in filled) for field in dataset.bare_schema]
-    )
-
-
-def sealed(data: bytes | pa.Buffer) -> bytes:
-    """Return the bytes of a Parquet file with a seal before its footer."""
-    view = memoryview(data)
-    footer = view.nbytes - _TAIL_BYTES - int.from_bytes(view[-_TAIL_BYTES:-4], "little")
-    return b"".join((view[:footer], MARK, hashlib.sha256(view).digest(), view[footer:]))
-
-
-def encode_frame(frame: pd.DataFrame) -> bytes:
-    """Return the bytes of a Parquet file of your own, with pandas' types: zstd, page checksums, sealed."""
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd", write_page_checksum=True)
-    return sealed(buffer.getvalue())
-
-
-def describe(series: Series, partition: Partition, source: SourceFile) -> dict[str, str]:
-    """Return the metadata of a file: its series, partition and source."""
-    fields = {
-        "exchange": series.exchange,
-        "market_type": series.market_type,
-        "dataset": series.dataset,
-        "symbol": partition.symbol,
-        "date": partition.day.isoformat(),
-    }
-    for name in _SOURCE_FIELDS:
-        value = getattr(source, name)
-        if value is not None:
-            fields[f"source_{name}"] = value.isoformat() if isinstance(value, datetime) else str(value)
-    if source.parts:
-        fields["source_files"] = json.dumps(source.described_parts)
-    return {f"{_METADATA}{name}": value for name, value in fields.items()}
-
-
-def _canonical(column: pa.ChunkedArray, declared: Column) -> pa.ChunkedArray:
-    """Return a dictionary column with its words in alphabetical order: equal rows give equal bytes."""
-    vocabulary = _vocabulary(declared.words)
-    if column.num_chunks and all(chunk.dictionary.equals(vocabulary) for chunk in column.chunks):
-        return column
-    text = column.cast(pa.string())
-    indices = pc.index_in(text, vocabulary)
-    if indices.null_count > (text.null_count if declared.nullable else 0):
-        raise ValueError(f"{declared.name}: expected the words {', '.join(sorted(declared.words))}, found others")
-    chunks = [pa.DictionaryArray.from_arrays(part.cast(pa.int8()), vocabulary) for part in indices.chunks]
-    return pa.chunked_array(chunks, column.type)
-
-
-@cache
-def _vocabulary(words: tuple[str, ...]) -> pa.Array:
-    # Made late: the first `pa.array` of a list imports pandas, 0.3 CPU seconds; commands like `status` do not need it.
-    return pa.array(sorted(words))
+METADATA = "crypto_assets."
+"""Stands before the names of our metadata."""
 
 
 # ---- verifying --------------------------------------------------------------------------------------------------------
@@ -282,17 +173,17 @@ def source_of(metadata: Mapping[bytes, bytes] | None, path: str) -> SourceFile:
     """Return the source of a file's rows; raises StoredDataError if its metadata does not give it."""
     try:
         found = {name.decode(): value.decode() for name, value in (metadata or {}).items()}
-        modified = found.get(f"{_METADATA}source_last_modified")
+        modified = found.get(f"{METADATA}source_last_modified")
         return SourceFile(
-            key=found[f"{_METADATA}source_key"],
-            size_bytes=int(found[f"{_METADATA}source_size_bytes"]),
-            etag=found[f"{_METADATA}source_etag"],
-            sha256=found[f"{_METADATA}source_sha256"],
-            published_digest=found.get(f"{_METADATA}source_published_digest"),
+            key=found[f"{METADATA}source_key"],
+            size_bytes=int(found[f"{METADATA}source_size_bytes"]),
+            etag=found[f"{METADATA}source_etag"],
+            sha256=found[f"{METADATA}source_sha256"],
+            published_digest=found.get(f"{METADATA}source_published_digest"),
             last_modified=datetime.fromisoformat(modified) if modified else None,
-            source=found[f"{_METADATA}source_source"],
-            parts=parts_of(json.loads(found.get(f"{_METADATA}source_files", "[]")), found[f"{_METADATA}source_source"]),
-            contract_size=found.get(f"{_METADATA}source_contract_size"),
+            source=found[f"{METADATA}source_source"],
+            parts=parts_of(json.loads(found.get(f"{METADATA}source_files", "[]")), found[f"{METADATA}source_source"]),
+            contract_size=found.get(f"{METADATA}source_contract_size"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoredDataError(f"{path}: expected metadata of its source, found none ({error})") from None

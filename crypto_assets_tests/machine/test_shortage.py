@@ -29,13 +29,13 @@ from crypto_assets.machine.shortage import no_files_left, raise_if_ours, shortag
 from crypto_assets.machine.thread_pool import DaemonPool
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
-from crypto_assets.sources.formats import unzip_one
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.storage.database import Database
 from crypto_assets.storage.embedded_postgres import delete_server
 from crypto_assets.transport.client import Client
 from crypto_assets.transport.guard import Guard
 from crypto_assets_tests.command import PROJECT, Answer, Command, no_traceback
+from crypto_assets_tests.parsed import unzipped
 from crypto_assets_tests.project import Project, entry, make
 from crypto_assets_tests.storage.other_user import needs_root
 
@@ -159,7 +159,9 @@ def _zip(size: int) -> bytes:
 _UNZIP = """
 import resource, sys
 from crypto_assets.errors import CryptoAssetsError
-from crypto_assets.sources.formats import unzip_one, read_csv
+from crypto_assets.sources.formats import read_csv
+from crypto_assets.sources.own_faults import own_faults
+from crypto_assets.sources.packing import CSV_IN_ZIP
 import pyarrow as pa
 content = sys.stdin.buffer.read()
 kind, much = sys.argv[1:]
@@ -169,7 +171,8 @@ else:
     (used,) = [int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize")]
     resource.setrlimit(resource.RLIMIT_AS, (used * 1024 + int(much),) * 2)
 try:
-    print(len(unzip_one("a.zip", content)))
+    with own_faults("binance", "a.zip"):
+        print(len(b"".join(CSV_IN_ZIP.texts("a.zip", content))))
 except CryptoAssetsError as error:
     print(type(error).__name__, error)
 """
@@ -192,7 +195,7 @@ def test_a_good_zip_that_does_not_fit_into_memory_is_not_called_bad() -> None:
     told = _unzipped(_zip(100 << 20), "memory", f"{32 << 20}")
     assert told.startswith("OutOfResources a.zip: this process has not enough memory (MemoryError; ulimit -v is "), told
     with pytest.raises(BadContainer, match="expected a whole zip"):
-        unzip_one("a.zip", _zip(1 << 20)[:-30])
+        unzipped("a.zip", _zip(1 << 20)[:-30])
 
 
 # ---- through the command line -------------------------------------------------------------------------------------------

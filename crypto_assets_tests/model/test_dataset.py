@@ -16,7 +16,7 @@ from crypto_assets.checks import all_rules
 from crypto_assets.datasets.types import DECIMAL, INSTANT, TEXT, WORD
 from crypto_assets.model import Column, Dataset
 from crypto_assets.rows.frames import to_check_frame
-from crypto_assets.storage.parquet import encode
+from crypto_assets.storage.parquet_writing import encode
 
 TIME = Column(name="time", type=INSTANT, doc="instant")
 VALUE = Column(name="value", type=DECIMAL, unit="base", doc="amount", above=0)

@@ -21,6 +21,7 @@ from crypto_assets.sources.bybit.instruments import BybitInstruments
 from crypto_assets.sources.bybit.rest import BybitRest
 from crypto_assets.sources.feeds import Call, Page
 from crypto_assets.sources.listings import Wanted
+from crypto_assets_tests.parsed import parsed
 
 FIRST, LAST = date(2024, 1, 1), date(2024, 1, 9)
 NOW = datetime(2024, 1, 9, 0, 20, tzinfo=UTC)
@@ -109,7 +110,7 @@ def test_files_hold_the_trades_of_the_market(server, client, urls, market, symbo
     files = BybitFiles(series_of(market), "daily")
     (key,) = files.keys(name, day)
     answer = client.get(f"{urls['archive_url']}/{key}")
-    table = files.parse(symbol, key, answer.content)
+    table = parsed(files, symbol, key, answer.content)
     true = trades_of(server, market, day, world_name)
     digits = 1_000 if market == "spot" else 100
     assert table["trade_time"].cast(pa.int64()).to_pylist() == (true.time // digits * digits).tolist()
@@ -267,7 +268,7 @@ def test_inverse_contracts_are_usd_in_files_and_bars_and_base_is_computed(server
     item = world.listed["inverse", "BTCUSD_PERP"][0]
     files = BybitFiles(series_of("inverse"), "daily")
     (key,) = files.keys("BTCUSD", day)
-    table = files.parse("BTC/USD:BTC", key, client.get(f"{urls['archive_url']}/{key}").content)
+    table = parsed(files, "BTC/USD:BTC", key, client.get(f"{urls['archive_url']}/{key}").content)
     true = trades_of(server, "inverse", day, "BTCUSD_PERP")
     assert [int(usd) for usd in table["quote_amount"].to_pylist()] == (true.amount * item.contract_size).tolist()
     rounded = [

@@ -13,6 +13,7 @@ from crypto_assets.errors import BadContainer, BadContent, NoRows
 from crypto_assets.model import Series, Span
 from crypto_assets.sources.bybit.archive import BybitFiles
 from crypto_assets.sources.feeds import Digest
+from crypto_assets_tests.parsed import parsed
 from crypto_assets_tests.sources.bybit_files import CONTRACT_HEADER, gzipped, rows_of, told
 
 SPOT, LINEAR, INVERSE = (Series.named("bybit", market_type, "trades") for market_type in ("spot", "linear", "inverse"))
@@ -97,7 +98,7 @@ def test_real_rows_of_contracts_are_their_text(realdata, file, market_type, name
     series = Series.named("bybit", market_type, "trades")
     for name, symbol in names.items():
         text = "\n".join([header, *(line for line in lines if f",{name}," in line)]) + "\n"
-        table = daily(series).parse(symbol, key_of(name), gzipped(text))
+        table = parsed(daily(series), symbol, key_of(name), gzipped(text))
         assert rows_of(table) == told(text, market_type)
         assert table.num_rows >= 1
 
@@ -105,7 +106,7 @@ def test_real_rows_of_contracts_are_their_text(realdata, file, market_type, name
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_real_rows_of_spot_are_their_text(realdata, version):
     text = (realdata / f"exchanges/bybit/archive/quoted_spot_trades_{version}.csv").read_text()
-    table = daily(SPOT).parse("BTC/USDT", key_of("BTCUSDT", SPOT), gzipped(text))
+    table = parsed(daily(SPOT), "BTC/USDT", key_of("BTCUSDT", SPOT), gzipped(text))
     assert rows_of(table) == told(text, "spot")
     assert table.num_rows == {"v1": 1, "v2": 3}[version]
 
@@ -115,25 +116,25 @@ def test_the_amount_of_an_inverse_contract_is_size_by_price_to_18_digits(realdat
         (realdata / "exchanges/bybit/archive/quoted_perp_and_inverse_trades_RPI.csv").read_text().splitlines()
     )
     content = file_of(*(line for line in lines if ",BTCUSD," in line), header=header)
-    row = daily(INVERSE).parse("BTC/USD:BTC", key_of("BTCUSD", INVERSE), content).to_pylist()[0]
+    row = parsed(daily(INVERSE), "BTC/USD:BTC", key_of("BTCUSD", INVERSE), content).to_pylist()[0]
     assert row["amount"] == Decimal("0.001006202794441685")  # published as the float 0.0010062027944416848
     assert row["quote_amount"] == 79
 
 
 def test_a_file_with_the_newest_row_first_is_turned_round():
-    turned = daily(LINEAR).parse("BTC/USDT:USDT", key_of("BTCUSDT"), file_of(*LINES[::-1]))
-    assert turned == daily(LINEAR).parse("BTC/USDT:USDT", key_of("BTCUSDT"), file_of(*LINES))
+    turned = parsed(daily(LINEAR), "BTC/USDT:USDT", key_of("BTCUSDT"), file_of(*LINES[::-1]))
+    assert turned == parsed(daily(LINEAR), "BTC/USDT:USDT", key_of("BTCUSDT"), file_of(*LINES))
 
 
 def test_a_file_in_no_order_keeps_it():
-    table = daily(LINEAR).parse("BTC/USDT:USDT", key_of("BTCUSDT"), file_of(LINES[0], LINES[2], LINES[1]))
+    table = parsed(daily(LINEAR), "BTC/USDT:USDT", key_of("BTCUSDT"), file_of(LINES[0], LINES[2], LINES[1]))
     assert table["amount"].to_pylist() == [Decimal("0.001"), Decimal(1), Decimal("0.038")]
 
 
 def test_notionals_in_the_other_order_say_the_same():
     swapped = [",".join((*cells[:8], cells[9], cells[8])) for cells in (line.split(",") for line in LINES)]
-    table = daily(LINEAR).parse("BTC/USDT:USDT", key_of("BTCUSDT"), file_of(*swapped))
-    assert table == daily(LINEAR).parse("BTC/USDT:USDT", key_of("BTCUSDT"), file_of(*LINES))
+    table = parsed(daily(LINEAR), "BTC/USDT:USDT", key_of("BTCUSDT"), file_of(*swapped))
+    assert table == parsed(daily(LINEAR), "BTC/USDT:USDT", key_of("BTCUSDT"), file_of(*LINES))
 
 
 def changed(cell: int, text: str) -> bytes:
@@ -163,13 +164,13 @@ def changed(cell: int, text: str) -> bytes:
 )
 def test_what_is_no_such_file_is_refused(content, error, found):
     with pytest.raises(error) as raised:
-        daily(LINEAR).parse("BTC/USDT:USDT", key_of("BTCUSDT"), content)
+        parsed(daily(LINEAR), "BTC/USDT:USDT", key_of("BTCUSDT"), content)
     assert found in str(raised.value)
 
 
 def test_amounts_that_differ_are_shown_as_plain_numbers():
     with pytest.raises(BadContent) as raised:
-        daily(LINEAR).parse("BTC/USDT:USDT", key_of("BTCUSDT"), changed(4, "65.0658"))
+        parsed(daily(LINEAR), "BTC/USDT:USDT", key_of("BTCUSDT"), changed(4, "65.0658"))
     shown = r"contract: size [0-9.]+ and size x price [0-9.]+, found [0-9.]+ and [0-9.]+ in line \d+;"
     assert re.search(shown, str(raised.value)), raised.value
 
@@ -177,10 +178,10 @@ def test_amounts_that_differ_are_shown_as_plain_numbers():
 def test_a_linear_file_is_refused_as_an_inverse_one_and_the_other_way_round():
     as_inverse = [line.replace("BTCUSDT", "BTCUSD") for line in LINES]
     with pytest.raises(BadContent, match="notionals of an inverse contract"):
-        daily(INVERSE).parse("BTC/USD:BTC", key_of("BTCUSD", INVERSE), file_of(*as_inverse))
+        parsed(daily(INVERSE), "BTC/USD:BTC", key_of("BTCUSD", INVERSE), file_of(*as_inverse))
 
 
 def test_a_price_of_zero_of_an_inverse_contract_is_refused():
     line = LINES[0].replace("BTCUSDT", "BTCUSD").replace("78541.70", "0")
     with pytest.raises(BadContent, match="prices above 0"):
-        daily(INVERSE).parse("BTC/USD:BTC", key_of("BTCUSD", INVERSE), file_of(line))
+        parsed(daily(INVERSE), "BTC/USD:BTC", key_of("BTCUSD", INVERSE), file_of(line))

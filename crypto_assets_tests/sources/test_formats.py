@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from crypto_assets.datasets.types import DECIMAL, INSTANT
 from crypto_assets.errors import BadContainer, BadContent, CryptoAssetsError
-from crypto_assets.sources.formats import _CHUNK, has_header, instants, read_csv, sides, unzip_one
+from crypto_assets.sources.formats import _CHUNK, has_header, instants, read_csv, sides
+from crypto_assets_tests.parsed import unzipped
 from crypto_assets_tests.sources.files import in_directory, zipped, zipped_all
 
 KEY = "data/spot/daily/klines/BTCUSDT/1d/BTCUSDT-1d-2024-01-01.zip"
@@ -25,7 +26,7 @@ GOOD = zipped(MEMBER, TEXT)
 def refused(content: bytes) -> str:
     """Return the message with which a container is refused; it begins with the key and is one line."""
     with pytest.raises(BadContainer) as caught:
-        unzip_one(KEY, content)
+        unzipped(KEY, content)
     message = str(caught.value)
     assert message.startswith(f"{KEY}: expected ")
     assert "found" in message
@@ -37,7 +38,7 @@ def refused(content: bytes) -> str:
 @pytest.mark.parametrize("size", [0, 1, _CHUNK, _CHUNK + 1, 3 * _CHUNK])
 def test_the_only_member_is_returned_whole_whatever_its_size(method, size):
     text = random.Random(1).randbytes(size)
-    assert unzip_one(KEY, zipped(MEMBER, text, method)) == text
+    assert unzipped(KEY, zipped(MEMBER, text, method)) == text
 
 
 def test_an_empty_file_is_refused():
@@ -143,7 +144,7 @@ def damage(draw: st.DrawFn, content: bytes) -> bytes:
 @example(in_directory(GOOD, 8, "<H", 1 << 11)[:-1])
 def test_a_damaged_zip_is_refused_or_gives_the_right_bytes(content):
     try:
-        found = unzip_one(KEY, content)
+        found = unzipped(KEY, content)
     except BadContainer as error:
         refusal, found = str(error), None
     if found is None:

@@ -18,6 +18,7 @@ from crypto_assets.engine.archive.user_files import UserFiles, UserFilesView
 from crypto_assets.errors import BadContent, ListingError, NotPublished
 from crypto_assets.model import DAY, Series, days_between
 from crypto_assets.sources.kraken.files import KrakenFiles
+from crypto_assets_tests.parsed import parsed
 
 HOURS, FOUR_HOURS, DAYS, MINUTES = (
     KrakenFiles(Series.named("kraken", "spot", f"ohlcv_{timeframe}")) for timeframe in ("1h", "4h", "1d", "1m")
@@ -38,7 +39,7 @@ def rows_of(feed: KrakenFiles, root: Path, name: str, days: Sequence[date]) -> l
         row
         for day in days
         if day in found
-        for row in feed.parse("", found[day].key, files.read(found[day].key)[0]).to_pylist()
+        for row in parsed(feed, "", found[day].key, files.read(found[day].key)[0]).to_pylist()
     ]
 
 
@@ -152,7 +153,7 @@ def test_a_silent_day_inside_a_file_is_proven_and_empty(tmp_path: Path) -> None:
     files = UserFiles(tmp_path, MINUTES.folder)
     found = files.objects("XBTUSD", [date(2024, 1, 2)])
     assert found[date(2024, 1, 2)].size_bytes == 0
-    assert MINUTES.parse("", found[date(2024, 1, 2)].key, b"").num_rows == 0
+    assert parsed(MINUTES, "", found[date(2024, 1, 2)].key, b"").num_rows == 0
 
 
 def test_a_quarter_in_a_zip_s_name_proves_its_days_from_the_first_row_of_all_files_on(tmp_path: Path) -> None:

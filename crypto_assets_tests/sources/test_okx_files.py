@@ -17,6 +17,7 @@ from crypto_assets.sources.feeds import Digest
 from crypto_assets.sources.listings import ListRequest, Wanted
 from crypto_assets.sources.okx import SOURCE
 from crypto_assets.sources.okx.archive import OkxFiles
+from crypto_assets_tests.parsed import parsed
 from crypto_assets_tests.sources.files import zipped
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,7 +44,7 @@ def rows(
     feed = OkxFiles(series)
     key = feed.keys(SOURCE.exchange_symbol(series.market_type, symbol), date.fromisoformat(day))[0]
     content = zipped(key.rpartition("/")[2].replace(".zip", ".csv"), text)
-    found: list[dict[str, Any]] = feed.parse(symbol, key, content, instrument(series, symbol, size)).to_pylist()
+    found: list[dict[str, Any]] = parsed(feed, symbol, key, content, instrument(series, symbol, size)).to_pylist()
     return found
 
 
@@ -226,9 +227,9 @@ def test_contracts_without_a_known_size_are_refused() -> None:
     key = feed.keys("BTC-USDT-SWAP", date(2024, 1, 31))[0]
     content = zipped("BTC-USDT-SWAP-trades-2024-01-31.csv", f"{HEADER}\n{TWO}".replace("BTC-USDT", "BTC-USDT-SWAP"))
     with pytest.raises(BadContent, match="collect instruments first"):
-        feed.parse(BTC_SWAP, key, content)
+        parsed(feed, BTC_SWAP, key, content)
     with pytest.raises(BadContainer):
-        feed.parse(BTC_SWAP, key, content[:-30])
+        parsed(feed, BTC_SWAP, key, content[:-30])
 
 
 # ---- keys and days ---------------------------------------------------------------------------------------------------

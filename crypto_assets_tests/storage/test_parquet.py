@@ -19,7 +19,8 @@ from crypto_assets.errors import StoredDataError
 from crypto_assets.model import Partition, Series, SourceFile
 from crypto_assets.sandbox.selftest.store_damage import flip_bit
 from crypto_assets.storage.lake import Lake
-from crypto_assets.storage.parquet import MARK, SEAL_BYTES, StoredPieces, seal_holds, sealed, verify
+from crypto_assets.storage.parquet import MARK, SEAL_BYTES, StoredPieces, seal_holds, verify
+from crypto_assets.storage.parquet_writing import sealed
 from crypto_assets_tests.rows.test_versions import bars
 
 BARS = Series("binance", "spot", "ohlcv", "1m")

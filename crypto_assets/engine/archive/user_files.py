@@ -23,7 +23,7 @@ import httpx
 from crypto_assets.errors import ListingError, NotPublished
 from crypto_assets.machine.shortage import raise_if_ours
 from crypto_assets.model import ArchiveObject, Span, days_between
-from crypto_assets.sources.formats import DAMAGED_ZIP, MAX_RATIO
+from crypto_assets.sources.formats_zip import DAMAGED_ZIP, MAX_RATIO
 from crypto_assets.sources.listings.folder import Folder, quarter_in
 
 _PIECE = 1 << 20

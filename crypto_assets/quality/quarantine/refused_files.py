@@ -35,7 +35,7 @@ from crypto_assets.model import (
     days_between,
     unified_symbol,
 )
-from crypto_assets.sources.formats import DAMAGED_ZIP, METHODS
+from crypto_assets.sources.formats_zip import DAMAGED_ZIP, METHODS
 from crypto_assets.storage.lake import REASON
 
 if TYPE_CHECKING:

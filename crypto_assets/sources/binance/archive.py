@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Literal
 from crypto_assets.model import Series, Span
 from crypto_assets.sources.binance.rows import read_rows
 from crypto_assets.sources.feeds import Digest, Timing
-from crypto_assets.sources.formats import unzip_one
 from crypto_assets.sources.listings.s3 import S3Listing
+from crypto_assets.sources.packing import CSV_IN_ZIP, Text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,6 +61,7 @@ class BinanceFiles:
     bundles = False
     since = None
     listing = _LISTING
+    packing = CSV_IN_ZIP
 
     @property
     def timing(self) -> Timing:
@@ -89,8 +90,8 @@ class BinanceFiles:
     def digest(self, key: str) -> Digest:
         return Digest("sha256", f"{key}.CHECKSUM")
 
-    def parse(self, symbol: str, key: str, content: bytes, instrument: Instrument | None = None) -> pa.Table:  # noqa: ARG002  files of one symbol
-        return read_rows(self.series, key, unzip_one(key, content), instrument)
+    def parse(self, symbol: str, key: str, text: Text, instrument: Instrument | None = None) -> pa.Table:  # noqa: ARG002  files of one symbol
+        return read_rows(self.series, key, text, instrument)
 
     @property
     def _tag(self) -> str:

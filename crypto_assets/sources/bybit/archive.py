@@ -27,9 +27,9 @@ from crypto_assets.model import Series, Span
 from crypto_assets.sources.bybit.rows import contract_trades, spot_trades
 from crypto_assets.sources.bybit.symbols import exchange_name, unified
 from crypto_assets.sources.feeds import Digest, Timing
-from crypto_assets.sources.formats_gzip import gunzip
 from crypto_assets.sources.listings.html_index import S3OrHtmlIndex
 from crypto_assets.sources.listings.s3 import S3Listing
+from crypto_assets.sources.packing import GZIP, Text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,6 +60,7 @@ class BybitFiles:
     bundles = False
     since = None
     listing = _LISTING
+    packing = GZIP
 
     @property
     def timing(self) -> Timing:
@@ -92,9 +93,8 @@ class BybitFiles:
     def digest(self, key: str) -> Digest:  # noqa: ARG002  it is the file's ETag
         return Digest("md5", None)
 
-    def parse(self, symbol: str, key: str, content: bytes, instrument: Instrument | None = None) -> pa.Table:  # noqa: ARG002  contracts of 1 USD
-        """Return the trades of a file, oldest first; see `ArchiveFeed.parse`."""
-        text = gunzip(key, content)
+    def parse(self, symbol: str, key: str, text: Text, instrument: Instrument | None = None) -> pa.Table:  # noqa: ARG002  contracts of 1 USD
+        """Return the trades of a text, oldest first; see `ArchiveFeed.parse`."""
         if self._spot:
             return spot_trades(key, text)
         market_type = self.series.market_type

@@ -11,7 +11,7 @@ files more: read as decimals, exact to the microsecond. `trdMatchID` is a text w
 Spot: `id,timestamp,price,volume,side` until 2025-03-12, with `rpi` since 2025-03-13. `timestamp` is milliseconds, `volume`
     base. `id` counts the rows of the file from 1: it is no number of the exchange's and is left out. No amount in quote.
 
-Old files may have the newest row first; nobody documents the order. The times decide it: a file whose times only fall is
+Old files may have the newest row first; nobody documents the order. The times decide it: a file whose times mostly fall is
 turned round, any other keeps its order.
 Sources: rows of real files; the notes on Bybit of github.com/devvir/tradebot for the trees and the defects.
 """

@@ -27,6 +27,7 @@ from crypto_assets.sources.feeds import Digest, Timing
 from crypto_assets.sources.formats_text import decimals
 from crypto_assets.sources.kraken import rows
 from crypto_assets.sources.listings.folder import Folder
+from crypto_assets.sources.packing import PLAIN, Text
 
 if TYPE_CHECKING:
     from crypto_assets.model import Instrument
@@ -51,6 +52,7 @@ class KrakenFiles:
     listing = None
     since = None
     universe = None
+    packing = PLAIN
 
     @property
     def folder(self) -> Folder:
@@ -74,15 +76,15 @@ class KrakenFiles:
     def digest(self, key: str) -> Digest | None:  # noqa: ARG002  Kraken publishes none
         return None
 
-    def parse(self, symbol: str, key: str, content: bytes, instrument: Instrument | None = None) -> pa.Table:  # noqa: ARG002
+    def parse(self, symbol: str, key: str, text: Text, instrument: Instrument | None = None) -> pa.Table:  # noqa: ARG002
         """Return the rows of a day, in file order; none for a silent day inside the file."""
-        if not content:
+        if not text:
             return rows.table(self.series.table, {}, 0)
-        return _trades(key, content) if self.series.table == "trades" else _bars(key, content)
+        return _trades(key, text) if self.series.table == "trades" else _bars(key, text)
 
 
-def _bars(key: str, content: bytes) -> pa.Table:
-    found = _read(key, content, _BAR)
+def _bars(key: str, text: Text) -> pa.Table:
+    found = _read(key, text, _BAR)
     numbers = {name: decimals(key, name, found.column(name), exponents=True) for name in _BAR[1:-1]}
     seconds, counts = (_whole(key, name, found.column(name)) for name in (_BAR[0], _BAR[-1]))
     return rows.table(
@@ -92,13 +94,13 @@ def _bars(key: str, content: bytes) -> pa.Table:
     )
 
 
-def _trades(key: str, content: bytes) -> pa.Table:
-    if content.partition(b"\n")[0].count(b",") == 2:
+def _trades(key: str, text: Text) -> pa.Table:
+    if text.partition(b"\n")[0].count(b",") == 2:
         raise BadContent(
             f"{key}: expected seven columns with the number and the side of each trade, found three: the complete "
             "Trading_History has neither; put the quarterly files into the folder, or leave the day to REST"
         )
-    found = _read(key, content, _TRADE)
+    found = _read(key, text, _TRADE)
     times = [rows.micros(key, time) for time in found.column("time").to_pylist()]
     return rows.table(
         "trades",
@@ -113,12 +115,12 @@ def _trades(key: str, content: bytes) -> pa.Table:
     )
 
 
-def _read(key: str, content: bytes, names: tuple[str, ...]) -> pa.Table:
+def _read(key: str, text: Text, names: tuple[str, ...]) -> pa.Table:
     """Return the columns of lines without a header, as text."""
     try:
         return csv.read_csv(
-            pa.BufferReader(pa.py_buffer(content)),
-            read_options=csv.ReadOptions(column_names=list(names), use_threads=False, block_size=len(content) + 1),
+            pa.BufferReader(pa.py_buffer(text)),
+            read_options=csv.ReadOptions(column_names=list(names), use_threads=False, block_size=len(text) + 1),
             parse_options=csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
             convert_options=csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()), null_values=[], strings_can_be_null=False

@@ -27,10 +27,10 @@ from crypto_assets.errors import HostRefused, ListingError
 from crypto_assets.model import ArchiveObject, Series, Span
 from crypto_assets.sources.epoch import milliseconds
 from crypto_assets.sources.feeds import Digest, Timing
-from crypto_assets.sources.formats import unzip_one
 from crypto_assets.sources.listings.json_index import JsonIndex
 from crypto_assets.sources.okx.rows import read_rows
 from crypto_assets.sources.okx.symbols import exchange_name, family_of, kind_of
+from crypto_assets.sources.packing import CSV_IN_ZIP, Text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,6 +74,7 @@ class OkxFiles:
     name = "daily"
     final = True
     universe = None
+    packing = CSV_IN_ZIP
     timing = Timing(timedelta(days=1), timedelta(days=2), timedelta(days=5))
 
     @property
@@ -104,9 +105,8 @@ class OkxFiles:
     def digest(self, key: str) -> Digest:  # noqa: ARG002  of every file
         return Digest("md5", None)
 
-    def parse(self, symbol: str, key: str, content: bytes, instrument: Instrument | None = None) -> pa.Table:
-        name = exchange_name(symbol)
-        return read_rows(self.series, name, key, unzip_one(key, content), instrument, bundle=self.bundles)
+    def parse(self, symbol: str, key: str, text: Text, instrument: Instrument | None = None) -> pa.Table:
+        return read_rows(self.series, exchange_name(symbol), key, text, instrument, bundle=self.bundles)
 
     @property
     def _tree(self) -> _Tree:

@@ -1,0 +1,74 @@
+"""Rows of large days in temporary files, so that memory does not grow with the day.
+
+A file has no name: the system removes it with the process. It is in the system's folder for temporary files (`TMPDIR`), takes
+some 80 bytes a row, and is mapped: a table over it has no bytes of its own, and pages that were read are given back.
+"""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+from collections.abc import Iterator
+from typing import IO
+
+import pyarrow as pa
+
+from crypto_assets.machine.shortage import raise_if_ours
+from crypto_assets.model import Dataset
+from crypto_assets.rows.words import in_order_of_words
+
+PIECE_ROWS = 1 << 18
+
+
+class RowsOnDisk:
+    """Rows in a temporary file; safe to use from many threads."""
+
+    def __init__(self, mapped: mmap.mmap) -> None:
+        self._mapped = mapped
+        self.table: pa.Table = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped))).read_all()
+        """All rows, over the file. A function that copies a column needs memory for it."""
+
+    @property
+    def num_rows(self) -> int:
+        rows: int = self.table.num_rows
+        return rows
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return one column, over the file."""
+        return self.table.column(name)
+
+    def pieces(self, rows: int = PIECE_ROWS) -> Iterator[pa.Table]:
+        """Yield all rows, in order, in tables of at most so many; each is read only until the next one."""
+        for start in range(0, self.num_rows, rows):
+            yield self.table.slice(start, rows)
+            self.give_back()
+
+    def give_back(self) -> None:
+        """Let the system have the memory of the pages that were read; they are read again where they are needed."""
+        self._mapped.madvise(mmap.MADV_DONTNEED)
+
+
+class Spool:
+    """Writes rows to a temporary file."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  it ends with the last user of the rows
+        self._writer = pa.ipc.new_file(self._file, dataset.schema)
+        self.num_rows = 0
+
+    def add(self, rows: pa.Table) -> None:
+        """Append some rows; raises OutOfResources if the disk is full."""
+        try:
+            self._writer.write_table(in_order_of_words(rows, self._dataset))
+        except (OSError, MemoryError) as error:
+            raise_if_ours(error, f"a temporary file in {tempfile.gettempdir()}")
+            raise
+        self.num_rows += rows.num_rows
+
+    def done(self) -> RowsOnDisk:
+        """Return the rows; nothing may be added any more."""
+        self._writer.close()
+        self._file.flush()
+        with self._file as file:
+            return RowsOnDisk(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -1,0 +1,106 @@
+"""How an exchange packs the text of a file: in a zip with one CSV, in gzip, or not at all.
+
+A long text comes in pieces that end with a line, each with the header of the file, if it has one: so each piece is a small
+file of its own, and memory does not grow with the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from mmap import mmap
+from typing import Protocol
+
+from crypto_assets.sources.formats import has_header
+from crypto_assets.sources.formats_gzip import gzip_blocks
+from crypto_assets.sources.formats_zip import zip_blocks
+
+__all__ = ["CSV_IN_ZIP", "GZIP", "PLAIN", "Content", "Packing", "Text"]
+
+Content = bytes | mmap
+"""The bytes of a file: in memory, or mapped from a temporary file that has no name."""
+
+Text = bytes | bytearray
+
+MOST_WHOLE = 32 << 20
+"""Bytes of the longest text that is one piece: some 400,000 trades."""
+
+PIECE_BYTES = 16 << 20
+
+
+class Packing(Protocol):
+    """A way of packing."""
+
+    def texts(self, key: str, content: Content) -> Iterator[Text]:
+        """Yield the text of a file; one of at most `MOST_WHOLE` bytes at once, a longer one in pieces.
+
+        Raises:
+            BadContainer: the bytes are not packed this way, or are cut or damaged (for a long text perhaps at its end).
+                OutOfResources: this process has too little memory; the file was not judged.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class _CsvInZip:
+    """A zip with one member, named like the zip, with .csv."""
+
+    def texts(self, key: str, content: Content) -> Iterator[Text]:
+        return in_pieces(zip_blocks(key, content, MOST_WHOLE))
+
+
+@dataclass(frozen=True, slots=True)
+class _Gzip:
+    """Gzip, in one or more members."""
+
+    def texts(self, key: str, content: Content) -> Iterator[Text]:
+        return in_pieces(gzip_blocks(key, content))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """The text itself."""
+
+    def texts(self, key: str, content: Content) -> Iterator[Text]:  # noqa: ARG002  any bytes are a text
+        if len(content) <= MOST_WHOLE:
+            return iter((content[:],))
+        return in_pieces(content[start : start + PIECE_BYTES] for start in range(0, len(content), PIECE_BYTES))
+
+
+CSV_IN_ZIP, GZIP, PLAIN = _CsvInZip(), _Gzip(), _Plain()
+
+
+def in_pieces(blocks: Iterable[Text]) -> Iterator[Text]:
+    """Yield the text that blocks make together, at once or in pieces, as `Packing.texts` does."""
+    text: Text = bytearray()
+    blocks = iter(blocks)
+    for block in blocks:
+        text = block if not text else _joined(text, block)
+        if len(text) > MOST_WHOLE:
+            break
+    else:
+        yield text
+        return
+    header = bytes(text[: text.find(b"\n") + 1]) if has_header(text) else b""
+    piece, rest = _whole_lines(text)
+    yield piece
+    text = rest
+    for block in blocks:
+        text += block
+        if len(text) > PIECE_BYTES:
+            piece, text = _whole_lines(text)
+            if piece:
+                yield header + piece
+    if text:
+        yield header + text
+
+
+def _joined(text: Text, block: Text) -> bytearray:
+    text = text if isinstance(text, bytearray) else bytearray(text)
+    text += block
+    return text
+
+
+def _whole_lines(text: Text) -> tuple[Text, bytearray]:
+    """Return the text up to its last line end, and the rest."""
+    end = text.rfind(b"\n") + 1
+    return text[:end], bytearray(text[end:])
