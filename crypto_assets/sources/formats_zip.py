@@ -103,7 +103,7 @@ def _filled(stream: IO[bytes], size: int) -> bytearray:
     return text
 
 
-def _file_of(content: bytes | mmap) -> IO[bytes]:
+def _file_of(content: bytes | mmap) -> io.BytesIO | _MappedFile:
     return io.BytesIO(content) if isinstance(content, bytes) else _MappedFile(content)
 
 

@@ -81,9 +81,9 @@ def in_pieces(blocks: Iterable[Text]) -> Iterator[Text]:
         yield text
         return
     header = bytes(text[: text.find(b"\n") + 1]) if has_header(text) else b""
-    piece, rest = _whole_lines(text)
-    yield piece
-    text = rest
+    piece, text = _whole_lines(text)
+    if piece:
+        yield piece
     for block in blocks:
         text += block
         if len(text) > PIECE_BYTES:

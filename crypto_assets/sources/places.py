@@ -22,4 +22,4 @@ def places(times: pa.ChunkedArray) -> pa.ChunkedArray:
 def is_newest_first(times: pa.ChunkedArray) -> bool:
     """Return whether times fall more often than they rise: single rows may be out of order."""
     steps = np.diff(times.cast(pa.int64()).to_numpy())
-    return np.count_nonzero(steps < 0) > np.count_nonzero(steps > 0)
+    return bool(np.count_nonzero(steps < 0) > np.count_nonzero(steps > 0))

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
-from typing import IO, TYPE_CHECKING, Any
+from io import BufferedIOBase
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -92,7 +93,7 @@ def _seal(file: IO[bytes]) -> None:
     file.seek(size - TAIL_BYTES)
     footer = size - TAIL_BYTES - int.from_bytes(file.read(TAIL_BYTES)[:-4], "little")
     file.seek(0)
-    digest = hashlib.file_digest(file, "sha256").digest()  # type: ignore[arg-type]  a file to read in binary
+    digest = hashlib.file_digest(cast("BufferedIOBase", file), "sha256").digest()
     file.seek(footer)
     tail = file.read()
     file.seek(footer)
