@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from docs_site import checks, cli, configuration, datasets, http
+from docs_site import checks, cli, configuration, datasets, http, sources
 
 MADE: Mapping[str, Callable[[], str]] = {
     "datasets": datasets.markdown,
     "columns of all tables": datasets.columns_of_all,
+    "feeds": sources.of_series,
+    "null columns": sources.null_columns,
     "checks": checks.of_days,
     "checks of assets": checks.of_assets,
     "commands": cli.markdown,

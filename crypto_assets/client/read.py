@@ -157,6 +157,8 @@ def read(
         unfinished day goes), `acknowledged`, `complete`); `looked_in`, the lake or database; `home`, its path;
         `home_found`, how it was found. Arrow has the same as JSON in the metadata of its schema,
         `crypto_assets.coverage` and so on. polars has no place for such facts; `crypto_assets.coverage` returns them.
+        A column that the exchange does not publish is null in every row, never zero (Bybit's bars: `trade_count`); which
+        ones, and why: `crypto-assets datasets EXCHANGE DATASET`, and "What each source publishes" in the docs.
         Without a database only the files of the lake decide, and the state of a day is `stored` or `missing`.
 
     Raises:

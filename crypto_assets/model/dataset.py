@@ -63,8 +63,9 @@ class Column:
 
     @property
     def meaning(self) -> str:
-        """The meaning and the unit in one line."""
-        return f"{self.doc}; {self.unit}" if self.unit else self.doc
+        """The meaning and the unit in one line, and whether some exchanges leave the column out."""
+        where = "null where the exchange does not publish it" if self.optional and "null" not in self.doc else ""
+        return "; ".join(filter(None, (self.doc, self.unit, where)))
 
     @property
     def bounds(self) -> str:

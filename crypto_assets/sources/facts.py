@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
@@ -25,7 +26,8 @@ class Facts:
     `amounts`: in `base`, or in `contracts` that the source converts by the instrument's contract size.
     `exponents`: whether numbers may be written as 1E+1; else such a number is a trace of a spreadsheet and is refused.
     `revised`: the source may change a row later, and the newest version counts; rows have texts as ids.
-    `without`: the columns of the dataset that the exchange does not publish; they are null.
+    `without`: the columns of the dataset that the exchange does not publish, each with the reason in words; they are null.
+    Number, text and place of a trade follow from `numbering` and need not be named.
     """
 
     numbering: Numbering = "contiguous"
@@ -33,7 +35,7 @@ class Facts:
     silent_bars: Literal["published", "absent"] = "published"
     amounts: Literal["base", "contracts"] = "base"
     exponents: bool = False
-    without: frozenset[str] = frozenset()
+    without: Mapping[str, str] = field(default_factory=dict, hash=False)
     revised: bool = False
 
     def __post_init__(self) -> None:

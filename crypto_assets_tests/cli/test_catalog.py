@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -88,7 +89,8 @@ def test_datasets_shows_all_that_can_be_collected_and_the_columns_of_one(command
     assert found["spot", "ohlcv_1m"] == found["spot", "trades"] == 2
     assert found["spot", "ohlcv_1h"] == found["linear", "funding_rates"] == 0
     assert {row[1] for row in lines(linear.out)[1:]} == {"linear"}
-    assert "Funding events of perpetual contracts" in linear.out
+    funding = next(one for one in everything.json if one["dataset"] == "funding_rates")
+    assert funding["what"] == "Funding events of perpetual contracts as the exchange publishes them."
     close = next(one for one in columns.json if one["column"] == "close")
     assert (close["unit"], close["bounds"], close["what"]) == ("quote per base", "> 0", "price of the last trade")
     assert (wrong.code, wrong.out) == (0, command.sequence("datasets ohlcv_1m")[0].out)
@@ -96,8 +98,40 @@ def test_datasets_shows_all_that_can_be_collected_and_the_columns_of_one(command
     unknown = command("datasets", "trade")
     assert (unknown.code, unknown.message) == (
         2,
-        "error: dataset 'trade' is unknown; did you mean trades?; `crypto-assets datasets` lists all",
+        "error: expected an exchange or a dataset, found 'trade'; did you mean trades?; `crypto-assets datasets` lists all",
     )
+
+
+def test_datasets_says_feeds_in_order_and_which_are_final_and_what_is_null_where(command: Command) -> None:
+    one, objects, trades, twice = command.sequence(
+        "datasets bybit", "datasets okx --market-type spot --json", "datasets bybit trades", "datasets bybit okx"
+    )
+    rows = {tuple(line.split()[1:3]): re.split(r" {2,}", line) for line in one.out.splitlines()[1:]}
+    assert {row[0] for row in rows.values()} == {"bybit"}
+    assert rows["spot", "trades"][3:6] == [
+        "daily archive (final), monthly archive (final), REST (provisional)",
+        "the symbol's first file",
+        "trade_id, trade_uid, quote_amount",
+    ]
+    assert rows["linear", "ohlcv_1m"][2:5] == [
+        "ohlcv_1m 3m 5m 15m 30m 1h 2h 4h 6h 12h 1d 1w 1mo",
+        "REST (final)",
+        "as far as REST reaches",
+    ]
+    found = {row["dataset"]: row for row in objects.json}
+    assert found["trades"]["feeds"] == [
+        {"kind": "archive", "name": "daily", "final": True, "since": "2021-09-01"},
+        {"kind": "asked", "name": "rest", "final": False, "since": None},
+    ]
+    assert found["trades"]["null_columns"] == {
+        "trade_place": "trades are numbered",
+        "trade_uid": "trades have numbers, no texts",
+        "quote_amount": "OKX's trades have price and size only",
+    }
+    columns = {line.split()[0]: line for line in trades.out.splitlines()}
+    assert "  bybit spot  " in columns["quote_amount"]
+    assert "trade_id: null at bybit linear, bybit inverse: Bybit does not number trades" in trades.out
+    assert (twice.code, "expected one exchange, found bybit and okx" in twice.message) == (2, True)
 
 
 def test_config_check_says_where_everything_is_and_what_will_be_collected(command: Command) -> None:

@@ -18,6 +18,7 @@ from crypto_assets.datasets import all_datasets, in_warehouse
 from crypto_assets.defs.asset_checks import ALL_DAYS_COMPLETE
 from crypto_assets.engine.publication.warehouse_rows import ROWS_MATCH_LAKE
 from crypto_assets.model import MARKET_TYPES, TIMEFRAMES, Rule, Series
+from crypto_assets.sources.offers import offers
 from crypto_assets_tests.command import PROJECT
 from docs_site.generated import MADE, MARK, filled
 from docs_site.http import document
@@ -47,6 +48,30 @@ def test_every_column_is_in_the_data_dictionary_as_it_is_declared() -> None:
         rows = re.findall(r"^\| `(\w+)` \| [\w]+ \| (.*?) \| .* \| (.+) \|$", sections[name], re.MULTILINE)
         assert rows == [(one.name, one.unit, one.doc) for one in dataset.columns]
         assert dataset.description in sections[name]
+
+
+def test_every_series_has_its_feeds_and_every_null_column_its_reason() -> None:
+    text = page("sources.md")
+    feeds = [line for line in text.splitlines() if re.match(r"\| \w+ \| \w+ \| `", line)]
+    null = [line for line in text.splitlines() if re.match(r"\| \w+ \| `", line)]
+    for one in offers():
+        exchange, market_type = one.series.exchange, one.series.market_type
+        (row,) = (
+            line
+            for line in feeds
+            if line.startswith(f"| {exchange} | {market_type} | ") and f"`{one.series.dataset}`" in line
+        )
+        assert row.endswith(f" | {', '.join(map(str, one.feeds))} | {one.since} |")
+        for column, why in one.null_columns.items():
+            assert any(
+                line.startswith(f"| {exchange} | `{one.series.table}` | ")
+                and market_type in line.split(" | ")[2]
+                and f"`{column}`" in line
+                and line.endswith(f" | {why} |")
+                for line in null
+            ), (one.series, column)
+    assert "daily archive (final), REST (provisional)" in text
+    assert "| kraken | `ohlcv` | spot | `quote_volume`, `taker_buy_volume`, `taker_buy_quote_volume` |" in text
 
 
 def test_every_check_is_described_as_it_is() -> None:

@@ -1,4 +1,4 @@
-"""`catalog`, `symbols` and `datasets`: stored data, configured data, and everything that can be collected."""
+"""`catalog` and `symbols`: stored data, configured data, and what exchanges list."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crypto_assets.cli.help import Help
 from crypto_assets.cli.options import DAY, coverage_of, filters, with_ledger
 
 
-def _table(*titles: str, numbers: Sequence[str] = ()) -> Any:
+def plain_table(*titles: str, numbers: Sequence[str] = ()) -> Any:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -24,7 +24,7 @@ def _table(*titles: str, numbers: Sequence[str] = ()) -> Any:
     return table
 
 
-def _collection() -> Any:
+def known_collection() -> Any:
     from crypto_assets.config.collection import Collection
     from crypto_assets.config.environment import settings
     from crypto_assets.ledger.symbol_rules import load_known_collection
@@ -40,7 +40,7 @@ def _found(given: Any) -> list[Any]:
 
     one = {name: [value] if (value := given[name]) else None for name in ("exchange", "market_type")}
     return chosen(
-        coverage_of(_collection())[1],
+        coverage_of(known_collection())[1],
         list(given["symbols"]) or None,
         str(settings().config),
         **one,
@@ -70,7 +70,7 @@ def catalog(as_json: bool, **given: Any) -> None:
         return
     counts = {name: title for name, title in shown_counts(found).items() if name in ("complete", "provisional")}
     numbers = ("days", *counts.values(), "rows", "size")
-    table = _table(
+    table = plain_table(
         "exchange",
         "market type",
         "dataset",
@@ -122,7 +122,7 @@ def symbols(day: date | None, listed: bool, refresh: bool, as_json: bool, **give
         return
     names = {"market_type": "market type", "first_stored": "first day", "last_stored": "last day"}
     shown = [name for name in (rows[0] if rows else ()) if name not in ("listed_from", "listed_until")]
-    table = _table(*(names.get(name, name) for name in shown))
+    table = plain_table(*(names.get(name, name) for name in shown))
     for row in rows:
         table.add_row(*(_cell(row[name]) for name in shown))
     print_table(table)
@@ -171,7 +171,7 @@ def _listed(given: Any) -> list[dict[str, Any]]:
             ]
 
     collected = {
-        (entry.exchange, entry.market_type, symbol) for entry in _collection().series for symbol in entry.symbols
+        (entry.exchange, entry.market_type, symbol) for entry in known_collection().series for symbol in entry.symbols
     }
     return [
         {
@@ -230,84 +230,5 @@ def _on(day: date, found: Sequence[Any]) -> list[dict[str, Any]]:
     return [{"exchange": exchange, "market_type": kind, **asdict(one)} for (exchange, kind), one in with_ledger(known)]
 
 
-@click.command(
-    cls=Help,
-    examples=(
-        ("datasets", "Everything that can be collected"),
-        ("datasets ohlcv_1m", "The columns of one dataset, with units"),
-    ),
-)
-@click.argument("name", required=False)
-@click.option("--exchange", help="Only of this exchange.")
-@click.option("--market-type", help="Only of this market type: spot, linear, inverse or news.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each dataset or column.")
-def datasets(name: str | None, exchange: str | None, market_type: str | None, as_json: bool) -> None:
-    """Show the datasets that can be collected; with NAME the columns of one, their units and meanings."""
-    rows = _columns(name) if name else _datasets(exchange, market_type)
-    if as_json:
-        click.echo(json.dumps(rows, indent=1))
-        return
-    table = _table(*(title.replace("_", " ") for title in rows[0]), numbers=("symbols",))
-    for row in rows:
-        table.add_row(*map(str, row.values()))
-    print_table(table)
-
-
-def _datasets(exchange: str | None, market_type: str | None) -> list[dict[str, Any]]:
-    from crypto_assets import datasets as declared
-    from crypto_assets import sources
-    from crypto_assets.errors import ConfigError
-    from crypto_assets.model import ALL_TYPES, Series
-
-    configured = [
-        (series, symbol) for entry in _collection().series for series in entry.series for symbol in entry.symbols
-    ]
-    rows = []
-    for one in sources.names():
-        for kind in ALL_TYPES:
-            for name in sources.get(one).dataset_names(kind):
-                if exchange not in (None, one) or market_type not in (None, kind):
-                    continue
-                series = Series.named(one, kind, name)
-                about = declared.get(series.table)
-                rows.append(
-                    {
-                        "exchange": one,
-                        "market_type": kind,
-                        "dataset": name,
-                        "symbols": sum(series == mine for mine, _ in configured),
-                        "what": about.description.splitlines()[0],
-                    }
-                )
-    if not rows:
-        there = [(one, kind) for one in sources.names() for kind in ALL_TYPES if sources.get(one).dataset_names(kind)]
-        known = "; ".join(f"{one} {kind}" for one, kind in there)
-        raise ConfigError(
-            f"expected an exchange and a market type that publish datasets, found none; there are: {known}"
-        )
-    return rows
-
-
-def _columns(name: str) -> list[dict[str, Any]]:
-    from difflib import get_close_matches
-
-    from crypto_assets import datasets as declared
-    from crypto_assets.errors import ConfigError
-    from crypto_assets.model import Series
-
-    try:
-        table = Series.named("", "", name).table
-        about = declared.get(table)
-    except (ValueError, KeyError):
-        known = [*(one for one in declared.all_datasets() if one != "ohlcv"), "ohlcv_1m"]
-        close = get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"such as {', '.join(known)}"
-        raise ConfigError(f"dataset {name!r} is unknown; {hint}; `crypto-assets datasets` lists all") from None
-    return [
-        {"column": one.name, "type": str(one.type), "unit": one.unit, "bounds": one.bounds, "what": one.doc}
-        for one in about.columns
-    ]
-
-
 SECTION = "Look"
-COMMANDS = (catalog, symbols, datasets)
+COMMANDS = (catalog, symbols)

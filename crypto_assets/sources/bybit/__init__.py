@@ -18,7 +18,15 @@ from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.limits import Limit
 
 _MARKET_TYPES = ("spot", "linear", "inverse")
-_NOT_IN_BARS = frozenset({"trade_count", "taker_buy_volume", "taker_buy_quote_volume"})
+_NOT_IN_BARS = dict.fromkeys(
+    ("trade_count", "taker_buy_volume", "taker_buy_quote_volume"),
+    "Bybit's bars have prices, volume and turnover only",
+)
+_NOT_IN_SPOT = {
+    "trade_id": "Bybit does not number trades: `id` in its files counts the rows of one file",
+    "trade_uid": "the files have no text for a trade, REST alone has one",
+    "quote_amount": "the files of spot have price and volume only",
+}
 
 
 class Bybit:
@@ -60,9 +68,11 @@ class Bybit:
             case "ohlcv":
                 return Facts(without=_NOT_IN_BARS)
             case "trades" if series.market_type == "spot":
-                return Facts("none", without=frozenset({"trade_id", "trade_uid", "quote_amount"}))
+                return Facts("none", without=_NOT_IN_SPOT)
             case "trades":
-                return Facts("text", without=frozenset({"trade_id"}))
+                return Facts(
+                    "text", without={"trade_id": "Bybit does not number trades: trade_uid has its text for each"}
+                )
         return Facts()
 
     def feeds(self, series: Series) -> tuple[BybitFiles | BybitRest, ...]:

@@ -22,8 +22,11 @@ from crypto_assets.sources.limits import Limit
 # Those of REST (1, 5, 15, 30, 60, 240, 1440 minutes); its weeks begin on Thursdays, and 15 days are no timeframe of ours.
 _TIMEFRAMES = ("1m", "5m", "15m", "30m", "1h", "4h", "1d")
 
-_NOT_IN_BARS = frozenset({"quote_volume", "taker_buy_volume", "taker_buy_quote_volume"})
-_NOT_IN_TRADES = frozenset({"quote_amount", "trade_uid", "trade_place"})
+_NOT_IN_BARS = dict.fromkeys(
+    ("quote_volume", "taker_buy_volume", "taker_buy_quote_volume"),
+    "Kraken's bars have the volume in base and the number of trades only",
+)
+_NOT_IN_TRADES = {"quote_amount": "Kraken's trades have price and volume in base only"}
 
 
 class Kraken:

@@ -19,8 +19,10 @@ from crypto_assets.sources.okx.symbols import exchange_name, unified
 
 _ARCHIVED_BARS = "1m"
 
-_NOT_IN_BARS = frozenset({"trade_count", "taker_buy_volume", "taker_buy_quote_volume"})
-_NOT_IN_TRADES = frozenset({"trade_place", "trade_uid"})
+_NOT_IN_BARS = dict.fromkeys(
+    ("trade_count", "taker_buy_volume", "taker_buy_quote_volume"), "OKX's bars have prices and volumes only"
+)
+_NOT_IN_TRADES = {"quote_amount": "OKX's trades have price and size only"}
 
 
 class Okx:
@@ -63,10 +65,9 @@ class Okx:
                 return Facts(exponents=True, without=_NOT_IN_BARS)
             case "funding_rates":
                 return Facts(exponents=True)
-        without = _NOT_IN_TRADES if series.market_type == "inverse" else _NOT_IN_TRADES | {"quote_amount"}
-        if series.market_type == "spot":
-            return Facts(exponents=True, without=without)
-        return Facts(amounts="contracts", exponents=True, without=without)
+        # An inverse contract is worth an amount in quote, so that its size in contracts is one.
+        without = {} if series.market_type == "inverse" else _NOT_IN_TRADES
+        return Facts(amounts="base" if series.market_type == "spot" else "contracts", exponents=True, without=without)
 
     def feeds(self, series: Series) -> tuple[OkxFiles | OkxRest, ...]:
         if series.table == "ohlcv" and series.timeframe != _ARCHIVED_BARS:
