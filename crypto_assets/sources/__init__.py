@@ -70,6 +70,10 @@ class Source(Protocol):
     """HTTP statuses of its API that mean a ban."""
     archive_bans: frozenset[int]
     """HTTP statuses of its archive that mean a ban; else a 403 refuses one file."""
+    ban_words: tuple[str, ...]
+    """Words of its errors that mean a ban, also inside an answer with status 200; spaces do not count."""
+    first_ban_s: float
+    """The seconds of a first ban, where an answer does not say how long; each further one counts as twice as long."""
     withheld: frozenset[int]
     """HTTP statuses of its archive that mean "no such file", besides 404."""
     unknown_symbol_words: tuple[str, ...]

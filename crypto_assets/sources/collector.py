@@ -30,7 +30,7 @@ from crypto_assets.errors import BadContent, PermanentError
 from crypto_assets.model import Dataset, Partition, Series
 from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.feeds import ArchiveFeed, Call, Page, QueryFeed, Walk
-from crypto_assets.sources.limits import Endpoint, Limit
+from crypto_assets.sources.limits import FIRST_BAN_S, Endpoint, Limit
 
 if TYPE_CHECKING:
     from crypto_assets.model import Instrument
@@ -56,6 +56,8 @@ class Collector(ABC):
     listing_url = ""
     bans: frozenset[int] = frozenset({403})
     archive_bans: frozenset[int] = frozenset()
+    ban_words: tuple[str, ...] = ()
+    first_ban_s = FIRST_BAN_S
     withheld: frozenset[int] = frozenset()
     final = True
     settle = timedelta(seconds=30)

@@ -10,6 +10,9 @@ _FORM = re.compile(r"(\d+)\s*(weight|requests?|)\s*/\s*(\d+(?:\.\d+)?|)\s*(s|min
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
 _LONGEST_S = 3600
 
+FIRST_BAN_S = 120.0
+"""The usual length of a first ban: Binance bans from two minutes to three days (rest-api.md, "IP Limits")."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:

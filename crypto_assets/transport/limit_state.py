@@ -1,7 +1,7 @@
 """The shared state of an exchange's limits in Postgres: budgets and their cool-downs; and a summary for people.
 
 A cool-down is as long as the exchange asks (`Retry-After`). Without one it doubles with each refusal, from 5 s for a
-slow-down and from two minutes for a ban, as Binance bans (rest-api.md: from two minutes to three days).
+slow-down and from minutes for a ban: each source says from how many.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from crypto_assets.transport import breaker
 from crypto_assets.transport.breaker import Breaker
 
 _FIRST_S, _LONGEST_S = 5.0, 900.0
-_FIRST_BAN_S, _LONGEST_BAN_S = 120.0, 259_200.0
+_LONGEST_BAN_S = 259_200.0
 _JITTER_S = 0.25
 
 _BUDGET_ID = """
@@ -128,16 +128,26 @@ def cool_downs(database: Database, egress: str) -> list[tuple[str, str, float, i
 
 @repeatable
 def cool_down(
-    database: Database, budget_id: int, seconds: float | None, status: int, reason: str, *, ban: bool
+    database: Database,
+    budget_id: int,
+    seconds: float | None,
+    status: int,
+    reason: str,
+    *,
+    first_ban_s: float | None = None,
 ) -> float:
-    """Pause a budget for some seconds (None: longer each time), and return the seconds left now."""
+    """Pause a budget for some seconds (None: longer each time), and return the seconds left now.
+
+    Args:
+        first_ban_s: the length of a first ban; None: it is a slow-down.
+    """
     values: dict[str, Any] = {
         "id": budget_id,
         "seconds": seconds,
         "status": status,
         "reason": reason[:500],
-        "first_s": _FIRST_BAN_S if ban else _FIRST_S,
-        "longest_s": _LONGEST_BAN_S if ban else _LONGEST_S,
+        "first_s": _FIRST_S if first_ban_s is None else first_ban_s,
+        "longest_s": _LONGEST_S if first_ban_s is None else _LONGEST_BAN_S,
     }
     with database.transaction() as connection:
         row = connection.execute(_COOL_DOWN, values).fetchone()

@@ -4,7 +4,7 @@
 |-----------------------------------------------------|---------------------------------------------------|
 | no connection, cut, no answer in time               | try again, with backoff                           |
 | 408, 425, 5xx of a moment                           | try again; after the time that the host names     |
-| 429; 418 and 403 where they mean a ban              | wait, all processes together                      |
+| 429; 418, 403 and words where they mean a ban       | wait, all processes together                      |
 | 404, connection attempts that vanish, open circuit  | later, in another run                             |
 | wrong bytes or rows                                 | quarantine, later again                           |
 | the rest: 400, 401, 410, 451, bad URL, bad config   | permanent: only a person can help, or nobody      |
@@ -34,6 +34,7 @@ from crypto_assets.errors import (
     PermanentError,
     TransientError,
 )
+from crypto_assets.sources.limits import FIRST_BAN_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,13 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class WaitUntil:
-    """No requests for `seconds`; None: the exchange did not say how long. `ban` is more than a slow-down."""
+    """No requests for `seconds`; None: the exchange did not say how long. `ban` is more than a slow-down: it holds for every
+    request to the host, and lasts `first_s` the first time where the exchange does not say how long.
+    """
 
     seconds: float | None
     ban: bool = False
+    first_s: float = FIRST_BAN_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +152,7 @@ def _of_status(status: int, exchange: str, rest: bool, retry_after_s: float | No
         return Later()
     # 418 means a ban from any host: nobody else uses it.
     if status == 418 or status in (_bans(exchange) if rest else _archive_bans(exchange)):
-        return WaitUntil(retry_after_s, ban=True)
+        return _ban(exchange, retry_after_s)
     if status == 429:
         return WaitUntil(retry_after_s)
     if status in _PASSING:
@@ -216,5 +220,17 @@ def _of_ccxt(names: list[str], message: str, exchange: str, retry_after_s: float
         return _of_status(int(status[1]), exchange, True, retry_after_s)
     if isinstance(found, WaitUntil):
         banned = status is not None and int(status[1]) in (*_bans(exchange), 418)
-        return WaitUntil(retry_after_s, ban=banned)
+        return _ban(exchange, retry_after_s) if banned else WaitUntil(retry_after_s)
     return found
+
+
+def banned_in_words(exchange: str, body: str) -> WaitUntil | None:
+    """Return the ban that the text of an error speaks of, whatever its status; None if it speaks of none."""
+    shown = "".join(body.split())
+    words = sources.get(exchange).ban_words
+    return _ban(exchange, None) if any("".join(one.split()) in shown for one in words) else None
+
+
+def _ban(exchange: str, retry_after_s: float | None) -> WaitUntil:
+    first_s = sources.get(exchange).first_ban_s if exchange in sources.names() else FIRST_BAN_S
+    return WaitUntil(retry_after_s, ban=True, first_s=first_s)

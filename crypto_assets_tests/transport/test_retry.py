@@ -80,9 +80,11 @@ def test_a_wait_that_the_host_asks_for_is_kept_where_trying_again_can_help_and_n
         ("binance", True, 418, WaitUntil(None, ban=True)),
         ("binance", True, 429, WaitUntil(None)),
         ("binance", True, 451, Permanent()),
-        ("bybit", True, 403, WaitUntil(None, ban=True)),
-        ("bybit", False, 403, WaitUntil(None, ban=True)),  # its archive refuses addresses, not files
+        ("bybit", True, 403, WaitUntil(None, ban=True, first_s=600)),
+        ("bybit", False, 403, WaitUntil(None, ban=True, first_s=600)),  # its archive refuses addresses, not files
         ("okx", True, 403, WaitUntil(None, ban=True)),
+        ("okx", False, 403, WaitUntil(None, ban=True)),  # a missing file is 404
+        ("kraken", True, 403, WaitUntil(None, ban=True, first_s=900)),
         ("okx", True, 429, WaitUntil(None)),
         ("coinbase", True, 403, Later()),
         ("", True, 403, Later()),
@@ -280,7 +282,7 @@ def test_what_ccxt_makes_of_a_status_is_decided_by_the_status(status, decision):
         ),
         ("binance", ccxt.ExchangeNotAvailable("binance GET https://x/a 403 Forbidden "), WaitUntil(9.0, ban=True)),
         # Bybit: 403 is its limit by address, and becomes RateLimitExceeded.
-        ("bybit", ccxt.RateLimitExceeded("bybit GET https://api.bybit.com/a 403 Forbidden "), WaitUntil(9.0, ban=True)),
+        ("bybit", ccxt.RateLimitExceeded("bybit GET https://x/a 403 Forbidden "), WaitUntil(9.0, True, 600)),
         ("bybit", ccxt.RateLimitExceeded('bybit {"retCode":10006}'), WaitUntil(9.0)),
         ("kraken", ccxt.DDoSProtection("kraken EGeneral:Too many requests"), WaitUntil(9.0)),
         ("kraken", ccxt.ExchangeNotAvailable("kraken EService:Unavailable"), Retry()),  # no status in it

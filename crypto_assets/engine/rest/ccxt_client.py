@@ -22,8 +22,8 @@ from crypto_assets import sources
 from crypto_assets.errors import BadContainer, BadContent, HostRefused, NotPublished, PermanentError
 from crypto_assets.sources import Call
 from crypto_assets.transport.bounds import REST
-from crypto_assets.transport.client import Client
-from crypto_assets.transport.retry import Decision, Permanent, WaitUntil, decide
+from crypto_assets.transport.client import ATTEMPTS, Client
+from crypto_assets.transport.retry import Decision, Permanent, WaitUntil, banned_in_words, decide
 
 _MOST_GROUPS, _MOST_VALUES = 200_000, 1_000_000
 """The most values of one answer: 1,000 bars have 1,001 lists and 12,000 values. `[],` takes 64 bytes or more when parsed."""
@@ -77,13 +77,14 @@ class RestApi:
         wanted = {"accept-encoding": "gzip", **call.headers}
         if self._api_key:  # without a key the request is sent anyway, and the exchange decides
             wanted |= headers or {}
-        try:
-            text = self._text(call, url, wanted)
-        except HostRefused as error:
-            raise self._explained(url, error) or error from None
-        answer = read_json(url, text)
-        if isinstance(answer, dict):
-            self._refuse_error_inside(call, url, text, answer)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                text = self._text(call, url, wanted)
+            except HostRefused as error:
+                raise self._explained(call, url, error) or error from None
+            answer = read_json(url, text)
+            if not isinstance(answer, dict) or not self._is_to_wait(call, url, text, answer, attempt):
+                break
         return answer
 
     def _plain(self, call: Call) -> Any:
@@ -104,26 +105,39 @@ class RestApi:
         except NotPublished:
             raise PermanentError(f"{url}: expected an answer, found 404; check rest_url in collection.yaml") from None
 
-    def _refuse_error_inside(self, call: Call, url: str, text: str, answer: Mapping[str, Any]) -> None:
-        """Raise for an error inside a good answer, by ccxt's reading of it."""
+    def _is_to_wait(self, call: Call, url: str, text: str, answer: Mapping[str, Any], attempt: int) -> bool:
+        """Raise for an error inside a good answer, by ccxt's reading of it; return whether it only asks to wait.
+
+        The next attempt waits for the end of the pause, or says until when it is if that is long.
+        """
         found = self._read_error(200, url, text, answer)
         if found is None:
-            return
-        shown = f"{url.partition('?')[0]}: expected rows, found an error in the answer: {' '.join(text.split())[:200]}"
+            return False
+        said = f"found an error in the answer: {' '.join(text.split())[:200]}"
+        shown = f"{url.partition('?')[0]}: expected rows, {said}"
         match found.decision:
             case WaitUntil() as wait:
-                self._client.at(call.endpoint).asked_to_wait(wait, shown)
+                self._client.at(call.endpoint).asked_to_wait(url, wait, 200, f"of {said.removeprefix('found ')}")
+                if attempt < ATTEMPTS:
+                    return True
                 raise HostRefused(f"{shown}; `crypto-assets fill` tries it again", status=429, url=url)
             case Permanent():
                 raise PermanentError(shown + found.advice, url=url, unknown_symbol=found.unknown_symbol)
             case _:
                 raise HostRefused(f"{shown}; `crypto-assets fill` tries it again", status=503, url=url)
 
-    def _explained(self, url: str, error: HostRefused) -> PermanentError | None:
-        """Return the error for an answer that another attempt will not change, by ccxt's reading; else None."""
+    def _explained(self, call: Call, url: str, error: HostRefused) -> PermanentError | None:
+        """Return the error for an answer that another attempt will not change, by ccxt's reading; else None.
+
+        The text of an answer may say that its status is a ban.
+        """
         if error.status < 400:  # a redirect or an encoding, not an answer of the exchange
             return None
         body = str(error.evidence.get("body", ""))
+        if (ban := banned_in_words(call.endpoint.exchange, body)) is not None:
+            said = f"of an error in the answer: {' '.join(body.split())[:200]}"
+            self._client.at(call.endpoint).asked_to_wait(url, ban, error.status, said)
+            return None
         try:
             answer = json.loads(body, parse_float=str)
         except (ValueError, RecursionError):
@@ -149,7 +163,8 @@ class RestApi:
             self._local.ccxt.handle_errors(status, "", url, "GET", {}, body, answer, {}, None)
         except BaseError as error:
             return _Reading(
-                decide(error, exchange=self._feed.ccxt_id, rest=True),
+                banned_in_words(self._local.call.endpoint.exchange, body)
+                or decide(error, exchange=self._feed.ccxt_id, rest=True),
                 isinstance(error, BadSymbol) or any(word in body for word in words),
                 f"; {self._feed.key_advice}" if isinstance(error, AuthenticationError) else "",
             )

@@ -17,7 +17,7 @@ from crypto_assets.sources.binance.rest import BinanceRest
 from crypto_assets.sources.binance.rows import read_rows
 from crypto_assets.sources.binance.symbols import exchange_name, unified
 from crypto_assets.sources.facts import Facts
-from crypto_assets.sources.limits import Limit
+from crypto_assets.sources.limits import FIRST_BAN_S, Limit
 
 _BAR_TIMEFRAMES = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1mo")
 
@@ -51,6 +51,8 @@ class Binance:
     # 403 is its firewall's limit, 418 the ban after too many 429 (rest-api.md, "HTTP Return Codes").
     bans = frozenset({403, 418})
     archive_bans: frozenset[int] = frozenset()
+    ban_words: tuple[str, ...] = ()
+    first_ban_s = FIRST_BAN_S
     withheld: frozenset[int] = frozenset()
     unknown_symbol_words: tuple[str, ...] = ()
 

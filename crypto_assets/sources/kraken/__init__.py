@@ -44,6 +44,10 @@ class Kraken:
     # Cloudflare, in front of Kraken, refuses an address with 403; Kraken's own refusals are inside a 200.
     bans = frozenset({403})
     archive_bans: frozenset[int] = frozenset()
+    # A lockout lasts some 15 minutes without any request (support.kraken.com 209234858; krakenfx/kraken-cli#34). `EAPI:Rate
+    # limit exceeded` restricts for some seconds only, longer if requests go on (Kraken's REST guide, "Rate limits").
+    ban_words = ("EGeneral:Temporary lockout",)
+    first_ban_s = 900.0
     withheld: frozenset[int] = frozenset()
     unknown_symbol_words = ("EQuery:Unknown asset pair",)
 

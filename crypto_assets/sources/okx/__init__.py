@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from crypto_assets.model import Series
 from crypto_assets.sources.facts import Facts
-from crypto_assets.sources.limits import Limit
+from crypto_assets.sources.limits import FIRST_BAN_S, Limit
 from crypto_assets.sources.okx.archive import OkxFiles
 from crypto_assets.sources.okx.instruments import OkxInstruments
 from crypto_assets.sources.okx.rest import BARS, OkxRest
@@ -43,7 +43,10 @@ class Okx:
         "public": (Limit(10, 2, "requests"),),
     }
     bans = frozenset({403})
-    archive_bans: frozenset[int] = frozenset()
+    # A missing file is 404; 200 requests a second got a 403 for long.
+    archive_bans = frozenset({403})
+    ban_words: tuple[str, ...] = ()
+    first_ban_s = FIRST_BAN_S
     withheld: frozenset[int] = frozenset()
     unknown_symbol_words: tuple[str, ...] = ()
 

@@ -88,6 +88,9 @@ class Bybit(Dialect):
         return "application/gzip"
 
     def refused(self, status: int, wait_s: int, budget: str, allowed: int | None) -> Response:  # noqa: ARG002
+        """Answer 403 to an address that asks too often; a slow-down of the API is an error inside a 200."""
+        if status == 429 and budget.endswith(".rest"):
+            return JSONResponse({"retCode": 10006, "retMsg": "Too many visits!", "result": {}, "retExtInfo": {}})
         return Response("access too frequent", 403)
 
     def failed(self, status: int, phrase: str, kind: Kind, key: str) -> tuple[str, str]:
