@@ -11,8 +11,9 @@ import numpy as np
 from crypto_assets import datasets
 from crypto_assets.checks._columns import BEST
 from crypto_assets.checks._folds import NO_ROWS
-from crypto_assets.checks._times import epoch_us, instant
+from crypto_assets.checks._times import instant
 from crypto_assets.model import Finding, Partition, Series
+from crypto_assets.rows.day_frames import array_of, times_us
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,7 @@ class _Books:
     def add(self, rows: pd.DataFrame) -> Tops:
         if len(rows) == 0:
             return _NONE
-        times, ids, prices = epoch_us(rows["book_time"]), rows["update_id"].to_numpy(), rows["price"].to_numpy()
+        times, ids, prices = times_us(rows, "book_time"), array_of(rows, "update_id"), array_of(rows, "price")
         bid, ask = is_side(rows["side"], "bid"), is_side(rows["side"], "ask")
         starts = np.append(0, np.flatnonzero((times[1:] != times[:-1]) | (ids[1:] != ids[:-1])) + 1)
         tops = Tops(
@@ -83,10 +84,10 @@ class _Tickers:
     """Tickers: each row is a snapshot of one level; a side with price 0 has no level."""
 
     def add(self, rows: pd.DataFrame) -> Tops:
-        bids, asks = rows["bid_price"].to_numpy(), rows["ask_price"].to_numpy()
+        bids, asks = array_of(rows, "bid_price"), array_of(rows, "ask_price")
         return Tops(
-            epoch_us(rows["ticker_time"]),
-            rows["update_id"].to_numpy(),
+            times_us(rows, "ticker_time"),
+            array_of(rows, "update_id"),
             np.where(bids > 0, bids, -np.inf),
             np.where(asks > 0, asks, np.inf),
             (bids > 0).astype(np.int64),

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from crypto_assets.model import Partition
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-def epoch_us(times: pd.Series) -> np.ndarray:
-    """Return UTC times as int64 microseconds since 1970, without a copy if the unit is right already."""
-    return times.array.as_unit("us").asi8
 
 
 def start_us(partition: Partition) -> int:

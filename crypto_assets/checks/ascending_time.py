@@ -13,8 +13,9 @@ import numpy as np
 
 from crypto_assets.checks._folds import NO_ROWS, at_once
 from crypto_assets.checks._keys import whole_numbers
-from crypto_assets.checks._times import epoch_us, instant
+from crypto_assets.checks._times import instant
 from crypto_assets.model import Check, Finding, Partition, Series, Severity
+from crypto_assets.rows.day_frames import times_us
 from crypto_assets.sources.published import dataset_of
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class AscendingTime:
         self._first = ""
 
     def add(self, rows: pd.DataFrame) -> None:
-        times = epoch_us(rows[self._time])
+        times = times_us(rows, self._time)
         if len(times) == 0:
             return
         ids = None if self._id is None else whole_numbers(rows[self._id])

@@ -25,9 +25,10 @@ from crypto_assets import datasets, sources
 from crypto_assets.checks._folds import NO_ROWS, Gathered, at_once
 from crypto_assets.checks._grid import uncovered
 from crypto_assets.checks._keys import breaks, whole_numbers
-from crypto_assets.checks._times import epoch_us, start_us
+from crypto_assets.checks._times import start_us
 from crypto_assets.checks._words import counted, lasting, listed, row_of, verb
 from crypto_assets.model import DAY, Check, Finding, Fold, Partition, Series, Severity, bar_length, not_judged
+from crypto_assets.rows.day_frames import array_of, times_us
 from crypto_assets.sources.facts import HIDDEN_SILENCE
 from crypto_assets.sources.published import dataset_of
 
@@ -69,8 +70,8 @@ def _funding(frame: pd.DataFrame, partition: Partition) -> Finding:
     new interval: a hole as long as the longer of the two, at that place, is taken as the change.
     """
     first_us, last_us = _bounds_us(partition)
-    hours = (epoch_us(frame["funding_time"]) - start_us(partition)) // _HOUR_US
-    intervals = frame["funding_interval_hours"].to_numpy()
+    hours = (times_us(frame, "funding_time") - start_us(partition)) // _HOUR_US
+    intervals = array_of(frame, "funding_interval_hours")
     steps = np.diff(hours, append=last_us // _HOUR_US)
     allowed = np.maximum(intervals, np.append(intervals[1:], intervals[-1:]))
     missing = [f"after {hour:02d}:00" for hour in hours[steps > allowed]]
@@ -92,7 +93,7 @@ def _bars(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
     expected = max(0, end - begin)
     # Counting rows is not enough: a duplicate or a row of the next day must not replace a missing bar. A bar off the grid
     # counts for the step in which it opens.
-    missing = np.flatnonzero(uncovered(epoch_us(frame["open_time"]) - start_us(partition), step_us, end))
+    missing = np.flatnonzero(uncovered(times_us(frame, "open_time") - start_us(partition), step_us, end))
     missing = missing[missing >= begin]
     if len(missing) == 0:
         return Finding(True, {"expected": expected, "found": len(frame)})
@@ -137,7 +138,7 @@ class _Trades:
         self._runs: list[np.ndarray] = []
 
     def add(self, rows: pd.DataFrame) -> None:
-        times = epoch_us(rows[self._time_column])
+        times = times_us(rows, self._time_column)
         if len(times) == 0:
             return
         earliest, latest = int(times.min()), int(times.max())
@@ -152,7 +153,7 @@ class _Trades:
             self._add_ids(whole_numbers(rows[self._id_column]), rows, times)
 
     def _add_ids(self, ids: np.ndarray, rows: pd.DataFrame, times: np.ndarray) -> None:
-        first, last = (rows[f"{end}_trade_id"].to_numpy() if self._aggregates else ids for end in ("first", "last"))
+        first, last = (array_of(rows, f"{end}_trade_id") if self._aggregates else ids for end in ("first", "last"))
         inside = (times >= self._start) & (times < self._start + 24 * _HOUR_US)
         if not inside.all():
             ids, times, first, last = ids[inside], times[inside], first[inside], last[inside]

@@ -10,9 +10,10 @@ import numpy as np
 
 from crypto_assets import datasets
 from crypto_assets.checks._folds import NO_ROWS, at_once
-from crypto_assets.checks._times import epoch_us, instant, start_us
+from crypto_assets.checks._times import instant, start_us
 from crypto_assets.checks._words import wrong_rows
 from crypto_assets.model import DAY, Check, Finding, Partition, Series, Severity
+from crypto_assets.rows.day_frames import times_us
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +33,7 @@ class InsideDay:
         self._first = ""
 
     def add(self, rows: pd.DataFrame) -> None:
-        times = epoch_us(rows[self._column])
+        times = times_us(rows, self._column)
         since = times - self._start
         wrong = (since < 0) | (since >= DAY // _MICROSECOND)
         if wrong.any():

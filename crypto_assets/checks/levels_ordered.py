@@ -10,9 +10,10 @@ import numpy as np
 from crypto_assets.checks._books import is_side
 from crypto_assets.checks._columns import BOOK
 from crypto_assets.checks._folds import NO_ROWS, at_once
-from crypto_assets.checks._times import epoch_us, instant
+from crypto_assets.checks._times import instant
 from crypto_assets.checks._words import wrong_rows
 from crypto_assets.model import Check, Finding, Partition, Series, Severity
+from crypto_assets.rows.day_frames import array_of, times_us
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,11 +32,11 @@ class LevelsOrdered:
         if len(rows) == 0:
             return
         columns: tuple[np.ndarray, ...] = (
-            epoch_us(rows["book_time"]),
-            rows["update_id"].to_numpy(),
+            times_us(rows, "book_time"),
+            array_of(rows, "update_id"),
             is_side(rows["side"], "ask"),
-            rows["level"].to_numpy(),
-            rows["price"].to_numpy(),
+            array_of(rows, "level"),
+            array_of(rows, "price"),
         )
         if self._last:
             columns = tuple(np.concatenate(pair) for pair in zip(self._last, columns, strict=True))

@@ -9,6 +9,7 @@ import numpy as np
 
 from crypto_assets.checks._words import wrong_rows
 from crypto_assets.model import Check, Finding, Partition, Series, Severity
+from crypto_assets.rows.day_frames import array_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,7 @@ def ohlc_consistent(frame: pd.DataFrame, partition: Partition, series: Series) -
 
     float64 keeps the order of two decimals or makes them equal: a correct bar never fails.
     """
-    open_, high, low, close = (frame[name].to_numpy() for name in _PRICES)
+    open_, high, low, close = (array_of(frame, name) for name in _PRICES)
     wrong = np.flatnonzero((high < open_) | (high < close) | (low > open_) | (low > close))
     if len(wrong) == 0:
         return Finding(True)

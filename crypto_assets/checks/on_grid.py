@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crypto_assets.checks._grid import beside_us, step_us
-from crypto_assets.checks._times import epoch_us, instant, start_us
+from crypto_assets.checks._times import instant, start_us
 from crypto_assets.checks._words import counted, lasting, verb
 from crypto_assets.model import SHOWN_ROWS, Check, Finding, Partition, Series, Severity
+from crypto_assets.rows.day_frames import times_us
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,8 +27,8 @@ def on_grid(frame: pd.DataFrame, partition: Partition, series: Series) -> Findin
     Evidence: `off_grid` of `bars`; their `first_time` and `last_time`; their distance from the nearest instant of the grid
     (`least_s` to `most_s`, negative before it); and the first of them.
     """
-    times = epoch_us(frame["open_time"])
-    beside = beside_us(times - start_us(partition), step_us(series))
+    opens = times_us(frame, "open_time")
+    beside = beside_us(opens - start_us(partition), step_us(series))
     if not beside.any():
         return Finding(True)
     places = np.flatnonzero(beside)
@@ -35,13 +36,13 @@ def on_grid(frame: pd.DataFrame, partition: Partition, series: Series) -> Findin
         False,
         {
             "off_grid": len(places),
-            "bars": len(times),
-            "first_time": str(instant(times[places[0]])),
-            "last_time": str(instant(times[places[-1]])),
+            "bars": len(opens),
+            "first_time": str(instant(opens[places[0]])),
+            "last_time": str(instant(opens[places[-1]])),
             "least_s": int(beside[places].min()) / 1e6,
             "most_s": int(beside[places].max()) / 1e6,
             "examples": [
-                {"open_time": str(instant(times[place])), "beside_s": int(beside[place]) / 1e6}
+                {"open_time": str(instant(opens[place])), "beside_s": int(beside[place]) / 1e6}
                 for place in places[:SHOWN_ROWS]
             ],
         },

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crypto_assets.checks._times import epoch_us, start_us
+from crypto_assets.checks._times import start_us
 from crypto_assets.checks._words import counted
 from crypto_assets.model import (
     DAY,
@@ -35,6 +35,7 @@ from crypto_assets.model import (
     bar_length,
     not_judged,
 )
+from crypto_assets.rows.day_frames import array_of, once, times_us
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,8 +75,9 @@ def outliers(frame: pd.DataFrame, partition: Partition, series: Series, profiles
     weeks = [profile.hours for profile in profiles if profile.hours]
     if len(weeks) < _LEAST_WEEKS:
         return not_judged(f"the same weekday is stored for {len(weeks)} weeks before, {_LEAST_WEEKS} are needed")
-    values = _values(frame, partition, series)
-    own = _usual(values if values.shape[2] >= _ENOUGH else values.reshape(len(_WHAT), 1, -1))
+    values, own = _measured(frame, partition, series)
+    if values.shape[2] < _ENOUGH:
+        own = _usual(values.reshape(len(_WHAT), 1, -1))
     usual, deviation = np.maximum(_pooled(weeks), own)
     limit = usual + np.maximum(_FACTORS[:, None], _DEVIATIONS[:, None] * deviation)
     limit[0] = np.minimum(limit[0], math.log(_GREATEST_MOVE))
@@ -104,18 +106,28 @@ def hours_of(frame: pd.DataFrame, partition: Partition, series: Series) -> bytes
 
     Both are of natural logarithms over the bars with trades; NaN in an hour without trades.
     """
-    usual = _usual(_values(frame, partition, series))
+    _, usual = _measured(frame, partition, series)
     return None if np.isnan(usual).all() else usual.astype(np.float32).tobytes()
+
+
+def _measured(frame: pd.DataFrame, partition: Partition, series: Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return the four numbers of each bar, and their usual values in each hour; the check and the profile share them."""
+
+    def measure() -> tuple[np.ndarray, np.ndarray]:
+        values = _values(frame, partition, series)
+        return values, _usual(values)
+
+    return once(frame, "outliers", measure)
 
 
 def _values(frame: pd.DataFrame, partition: Partition, series: Series) -> np.ndarray:
     """Return the logarithms of the four numbers: number × hour × bar of the hour; NaN without a trade or a bar."""
     length = bar_length(series.timeframe or "")
     per_hour = timedelta(hours=1) // length
-    high, low, close, volume, count = (frame[name].to_numpy() for name in _COLUMNS)
+    high, low, close, volume, count = (array_of(frame, name) for name in _COLUMNS)
     # The first bar has no close before it; its own lowest price adds nothing.
     before = np.concatenate((low[:1], close[:-1]))
-    places = (epoch_us(frame["open_time"]) - start_us(partition)) // (length // timedelta(microseconds=1))
+    places = (times_us(frame, "open_time") - start_us(partition)) // (length // timedelta(microseconds=1))
     # Counting the bars is not enough: two bars off the grid may be in one step.
     whole = len(low) == _HOURS * per_hour and bool((np.diff(places) == 1).all())
     if not whole:  # the move over a gap is not the move of one bar

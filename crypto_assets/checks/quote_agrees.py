@@ -10,6 +10,7 @@ import numpy as np
 from crypto_assets.checks._folds import NO_ROWS, at_once
 from crypto_assets.checks._words import row_of, wrong_rows
 from crypto_assets.model import Check, Finding, Partition, Series, Severity
+from crypto_assets.rows.day_frames import array_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,7 @@ class QuoteAgrees:
         self._first = ""
 
     def add(self, rows: pd.DataFrame) -> None:
-        price, amount, found = (rows[name].to_numpy() for name in ("price", "amount", "quote_amount"))
+        price, amount, found = (array_of(rows, name) for name in ("price", "amount", "quote_amount"))
         expected = price * amount
         wrong = np.abs(found - expected) > np.maximum(np.abs(expected) * _RELATIVE, _HALF_UNIT)
         if wrong.any():

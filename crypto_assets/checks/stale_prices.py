@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crypto_assets.checks._times import epoch_us, instant
+from crypto_assets.checks._times import instant
 from crypto_assets.checks._words import wrong_rows
 from crypto_assets.model import Check, Finding, Partition, Series, Severity, not_judged
+from crypto_assets.rows.day_frames import array_of, times_us
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,8 +38,8 @@ _SPANS = 20
 
 def stale_prices(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
     """No 30 or more bars with trades close at one price, unless closes repeat that often in the rest of the day."""
-    traded = np.flatnonzero(frame["trade_count"].to_numpy() > 0)
-    closes = frame["close"].to_numpy()[traded]
+    traded = np.flatnonzero(array_of(frame, "trade_count") > 0)
+    closes = array_of(frame, "close")[traded]
     still = closes[1:] == closes[:-1]
     edges = np.flatnonzero(np.diff(np.concatenate(([False], still, [False])).view(np.int8)))
     first, after = edges[0::2], edges[1::2]
@@ -59,14 +60,14 @@ def stale_prices(frame: pd.DataFrame, partition: Partition, series: Series) -> F
     stale = (len(still) * rate**steps < _PROBABILITY) & (of_day < _COARSE)
     if not stale.any():
         return Finding(True)
-    times = epoch_us(frame["open_time"])[traded]
-    spans = [f"{_clock(times[a])}–{_clock(times[b])}" for a, b in zip(first[stale], after[stale], strict=True)]
+    opens = times_us(frame, "open_time")[traded]
+    spans = [f"{_clock(opens[a])}–{_clock(opens[b])}" for a, b in zip(first[stale], after[stale], strict=True)]
     start, steps, rate = first[stale][0], steps[stale], rate[stale]
     return Finding(
         False,
         {
             "bars": int(steps.sum()) + len(steps),
-            "first": f"{instant(times[start])}: {steps[0] + 1} bars close at {closes[start]:.12g}, "
+            "first": f"{instant(opens[start])}: {steps[0] + 1} bars close at {closes[start]:.12g}, "
             f"the close repeats in {rate[0]:.1%} of the others",
             "spans": spans[:_SPANS],
         },

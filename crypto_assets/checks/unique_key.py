@@ -15,9 +15,10 @@ import numpy as np
 from crypto_assets import datasets
 from crypto_assets.checks._folds import NO_ROWS, at_once
 from crypto_assets.checks._keys import Keys, whole_numbers
-from crypto_assets.checks._times import epoch_us, instant
+from crypto_assets.checks._times import instant
 from crypto_assets.checks._words import wrong_rows
 from crypto_assets.model import Check, Finding, Partition, Series, Severity
+from crypto_assets.rows.day_frames import epoch_us, times_us
 from crypto_assets.sources.published import dataset_of
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class UniqueKey:
         self._text_id = dataset.text_id
         self._hashes: list[np.ndarray] = []
         self._names = dataset.key
+        self._time = dataset.time_column
         self._words = [word for name in dataset.key for word in dataset.column(name).words]
         self._rows = 0
         self._keys = Keys()
@@ -41,11 +43,15 @@ class UniqueKey:
         if len(rows) == 0:
             return
         self._rows += len(rows)
-        self._keys.add([self._integers(name, rows[name]) for name in self._names])
+        self._keys.add([self._integers(name, rows) for name in self._names])
         if self._text_id is not None:
             self._hashes.append(_hashes(rows[self._text_id]))
 
-    def _integers(self, name: str, column: pd.Series) -> np.ndarray:
+    def _integers(self, name: str, rows: pd.DataFrame) -> np.ndarray:
+        if name == self._time:
+            self._kinds[name] = "M"
+            return times_us(rows, name)
+        column = rows[name]
         kind = self._kinds[name] = column.dtype.kind
         if kind in "if":  # an integer of which some are missing is a float
             return whole_numbers(column)

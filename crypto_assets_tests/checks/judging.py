@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from crypto_assets.checks import checks_of
 from crypto_assets.engine.publication.validation import validate
 from crypto_assets.model import Check, Finding, Partition
+from crypto_assets.rows.day_frames import days_of
 from crypto_assets.rows.frames import to_check_frame
 from crypto_assets_tests.synthetic import series_of
 
@@ -62,13 +64,18 @@ def in_pieces(check: Check, frame: pd.DataFrame, cuts: Iterable[int], dataset: s
 
 
 def finding_of(check: Check, dataset: str, table: pa.Table, market_type: str = "spot") -> Finding:
-    """Return what the check finds, the same in thirds and row by row at the ends; the evidence is JSON."""
+    """Return what the check finds; the same for a frame that carries its columns, in thirds and row by row at the ends.
+
+    The evidence is JSON.
+    """
     assert check in checks_of(series_of(dataset, market_type))
     frame = to_check_frame(table)
     before = frame.copy(deep=True)
     finding = check.run(frame, Partition("BTC/USDT", DAY_ONE), series_of(dataset, market_type))
     json.dumps(dict(finding.evidence))  # goes to the ledger
     pd.testing.assert_frame_equal(frame, before)
+    (carrying,) = days_of(frame, np.array([0, len(frame)]))
+    assert repr(check.run(carrying, Partition("BTC/USDT", DAY_ONE), series_of(dataset, market_type))) == repr(finding)
     if check.fold:
         rows = len(frame)
         for cuts in ((rows // 3, 2 * rows // 3), (0, 1, 2, rows - 1, rows)):

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crypto_assets import datasets
 from crypto_assets.checks import checks_of
+from crypto_assets.engine.publication.profile_fold import profile_of
 from crypto_assets.engine.publication.validation import validate
-from crypto_assets.model import days_between
+from crypto_assets.model import Partition, days_between
+from crypto_assets.rows.frames import to_check_frame
+from crypto_assets.sources.published import unpublished
 from crypto_assets_tests.checks.judging import DAY_ONE, Edit, edited, failed, findings_of, setting, without
-from crypto_assets_tests.synthetic import day_of, series_of
+from crypto_assets_tests.synthetic import day_of, read_file, series_of
 
 
 def test_a_column_of_another_type_condemns_every_day_of_the_batch():
@@ -77,3 +82,26 @@ def test_two_hundred_clean_days_raise_no_alarm():
         results = validate(series_of(dataset, market_type), days)
         found = {str(p): failed(verdict.findings) for (p, _), verdict in zip(days, results, strict=True)}
         assert {day: names for day, names in found.items() if names} == {}
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("dataset", "market_type", "folder"),
+    [
+        ("ohlcv_1m", "spot", "spot/daily/klines/BTCUSDT/1m"),
+        ("ohlcv_1m", "linear", "futures/um/daily/klines/AVAXUSDT/1m"),
+        ("trades", "linear", "futures/um/daily/trades/BTCUSDT"),
+    ],
+)
+def test_real_days_of_a_batch_are_judged_as_by_themselves(realdata: Path, dataset: str, market_type: str, folder: str):
+    series = series_of(dataset, market_type)
+    days = [
+        (Partition("BTC/USDT", date.fromisoformat(file.stem[-10:])), read_file(series, file.name, file.read_bytes()))
+        for file in sorted((realdata / "binance_vision/data" / folder).glob("*.zip"))
+    ]
+    assert days
+    for (partition, rows), verdict in zip(days, validate(series, days), strict=True):
+        frame = to_check_frame(rows, unpublished(series))
+        alone = {check.name: check.run(frame, partition, series) for check in checks_of(series)}
+        assert {name: repr(verdict.findings[name]) for name in alone} == {name: repr(alone[name]) for name in alone}
+        assert verdict.profile == profile_of(series, partition, frame)

@@ -14,10 +14,11 @@ import numpy as np
 from crypto_assets import datasets, sources
 from crypto_assets.checks._grid import uncovered
 from crypto_assets.checks._minutes import MINUTES, to_bits
-from crypto_assets.checks._times import epoch_us, start_us
+from crypto_assets.checks._times import start_us
 from crypto_assets.checks.outliers import CHECK as OUTLIERS
 from crypto_assets.checks.outliers import hours_of
 from crypto_assets.model import DAY, Partition, Profile, Series, bar_length
+from crypto_assets.rows.day_frames import array_of, times_us
 from crypto_assets.rows.numbered import NUMBERED
 from crypto_assets.sources.published import dataset_of
 
@@ -64,15 +65,15 @@ class ProfileFold:
         """Add some rows; an empty frame is allowed."""
         if not len(frame):
             return
-        times = epoch_us(frame[self._time])
+        times = times_us(frame, self._time)
         self._rows += len(times)
         self._times = _wider(self._times, times)
         if not self._has_price:
             return
         if self._id is not None:
-            self._ids = _wider(self._ids, frame[self._id].to_numpy())
+            self._ids = _wider(self._ids, array_of(frame, self._id))
         self._add_trade_ids(frame)
-        prices = frame["price"].to_numpy()
+        prices = array_of(frame, "price")
         if self._last_price is None:
             self._first_price = self._last_price = float(prices[0])
         seam = abs(math.log(prices[0] / self._last_price))
@@ -88,9 +89,10 @@ class ProfileFold:
         """
         if "first_trade_id" not in frame:
             return
-        first, last = (frame[f"{end}_trade_id"].to_numpy() for end in ("first", "last"))
+        first, last = (array_of(frame, f"{end}_trade_id") for end in ("first", "last"))
         if first.min() < 0:
-            self._removed = _wider(self._removed, frame[self._id].to_numpy()[first < 0])
+            if self._id is not None:
+                self._removed = _wider(self._removed, array_of(frame, self._id)[first < 0])
             first, last = first[first >= 0], last[first >= 0]
         if len(first):
             span = int(first.min()), int(last.max())
@@ -128,8 +130,8 @@ class ProfileFold:
 
 
 def _of_bars(series: Series, partition: Partition, frame: pd.DataFrame, content_sha256: str) -> Profile:
-    times = epoch_us(frame["open_time"])
-    opens, close = frame["open"].to_numpy(), frame["close"].to_numpy()
+    times = times_us(frame, "open_time")
+    opens, close = array_of(frame, "open"), array_of(frame, "close")
     silent, absent = _minutes(series, partition, frame, times)
     return Profile(
         symbol=partition.symbol,
@@ -154,9 +156,9 @@ def _has_hours(series: Series) -> bool:
 
 def _untraded(frame: pd.DataFrame) -> np.ndarray:
     """Return which bars have no trade: no count, where counts are published, and no volume."""
-    untraded: np.ndarray = frame["volume"].to_numpy() == 0
+    untraded: np.ndarray = array_of(frame, "volume") == 0
     if untraded.any() and "trade_count" in frame and not frame["trade_count"].hasnans:
-        untraded &= frame["trade_count"].to_numpy() == 0
+        untraded &= array_of(frame, "trade_count") == 0
     return untraded
 
 

@@ -21,6 +21,7 @@ from crypto_assets.engine.publication.neighbour_days import Near
 from crypto_assets.engine.publication.profile_fold import ProfileFold, profile_of
 from crypto_assets.engine.publication.standing import made_of
 from crypto_assets.model import NOT_JUDGED, Finding, HistoryCheck, Partition, Profile, Rule, Series, Severity
+from crypto_assets.rows.day_frames import days_of
 from crypto_assets.rows.frames import to_check_frame
 from crypto_assets.sources.published import unpublished
 
@@ -55,11 +56,10 @@ def validate(series: Series, days: Sequence[tuple[Partition, pa.Table]], near: N
     bounds = np.cumsum([0, *(table.num_rows for _, table in days)])
     contract = _contract_by_day(frame, series, bounds)
     results: list[Verdict] = []
-    for number, (partition, table) in enumerate(days):
+    for number, ((partition, table), rows) in enumerate(zip(days, days_of(frame, bounds), strict=True)):
         if table.num_rows == 0:
             results.append(Verdict({check.name: Finding(False, {"rows": 0}) for check in checks_of(series)}))
             continue
-        rows = frame.iloc[bounds[number] : bounds[number + 1]]
         findings = {CONTRACT.name: contract[number]}
         for check in checks:
             findings[check.name] = check.run(rows, partition, series)
