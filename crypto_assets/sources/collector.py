@@ -211,5 +211,5 @@ class Collector(ABC):
     def any_row(self, symbol: str, start: datetime, end: datetime) -> Call | None:  # noqa: ARG002
         return None
 
-    def row_time(self, answer: Any) -> datetime | None:  # noqa: ARG002
+    def row_time(self, symbol: str, answer: Any) -> datetime | None:  # noqa: ARG002
         return None

@@ -176,8 +176,12 @@ class Questions(Protocol):
     def any_row(self, symbol: str, start: datetime, end: datetime) -> Call | None:
         """Return the call that shows whether there is a row in [start, end)."""
 
-    def row_time(self, answer: Any) -> datetime | None:
-        """Return the time of the first row in an answer to `first_row`, `latest_row` or `any_row`; None without rows."""
+    def row_time(self, symbol: str, answer: Any) -> datetime | None:
+        """Return the time of the first row in an answer to `first_row`, `latest_row` or `any_row`; None without rows.
+
+        Raises:
+            BadContent: the answer is not what the exchange documents, or names another symbol.
+        """
 
 
 class QueryFeed(Questions, Protocol):

@@ -213,8 +213,8 @@ def test_the_clock_and_questions_are_answered(client, urls):
     assert feed.status_of(symbol, ask(client, urls, feed.status(symbol))) == "Trading"
     first = feed.first_row(symbol)
     assert first is not None
-    assert feed.row_time(ask(client, urls, first)) == datetime(2024, 1, 1, tzinfo=UTC)
-    latest = feed.row_time(ask(client, urls, feed.latest_row(symbol)))
+    assert feed.row_time(symbol, ask(client, urls, first)) == datetime(2024, 1, 1, tzinfo=UTC)
+    latest = feed.row_time(symbol, ask(client, urls, feed.latest_row(symbol)))
     assert latest is not None
     assert NOW - timedelta(minutes=5) < latest <= NOW
 

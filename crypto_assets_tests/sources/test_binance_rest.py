@@ -25,8 +25,11 @@ def rest_of(dataset: str, market_type: str = "spot") -> BinanceRest:
     return feed
 
 
+SYMBOLS = {"spot": "BTC/USDT", "linear": "BTC/USDT:USDT", "inverse": "BTC/USD:BTC"}
+
+
 def rows_of(rest: BinanceRest, answer: Any) -> list[tuple[Any, ...]]:
-    table = rest.rows("rest/test", answer)
+    table = rest.rows(SYMBOLS[rest.series.market_type], answer)
     columns = [column.to_pylist() for column in table.columns]
     return list(zip(*columns, strict=True))
 
@@ -105,18 +108,35 @@ def test_numbers_that_are_not_text_keep_their_digits() -> None:
     answer = read_json("url", text)
     assert answer[0][4] == "0.30000000000000004"
     with pytest.raises(BadContent, match="scientific notation"):
-        rest_of("ohlcv_1m").rows("rest/test", answer)
+        rest_of("ohlcv_1m").rows("BTC/USDT", answer)
 
 
 def test_funding_intervals_follow_from_the_events_around() -> None:
     hours = [16, 24, 28, 32]
     answer = [
-        {"symbol": "X", "fundingTime": 1735776000000 + hour * 3_600_000 + 5, "fundingRate": "-0.00010000"}
+        {"symbol": "BTCUSDT", "fundingTime": 1735776000000 + hour * 3_600_000 + 5, "fundingRate": "-0.00010000"}
         for hour in hours
     ]
     rows = rows_of(rest_of("funding_rates", "linear"), answer)
     assert [row[2] for row in rows] == [8, 4, 4, 4]
     assert rows[1][:2] == (datetime(2025, 1, 3, 0, 0, 0, 5000, UTC), Decimal("-0.0001"))
+
+
+@pytest.mark.parametrize(("market_type", "name"), [("linear", "BTCUSDT"), ("inverse", "BTCUSD_PERP")])
+def test_funding_events_of_another_symbol_are_refused(market_type: str, name: str) -> None:
+    rest, symbol = rest_of("funding_rates", market_type), SYMBOLS[market_type]
+    event = {"symbol": name, "fundingTime": 1735862400000, "fundingRate": "0.0001"}
+    assert rows_of(rest, [event])[0][:2] == (START, Decimal("0.0001"))
+    assert rest.row_time(symbol, [event]) == START
+    for other in (
+        event | {"symbol": "ETHUSDT"},
+        event | {"symbol": None},
+        {k: event[k] for k in event if k != "symbol"},
+    ):
+        for read in (rest.rows, rest.row_time):
+            with pytest.raises(BadContent, match="expected rows"):
+                read(symbol, [event, other])
+    assert rest.row_time(symbol, []) is None
 
 
 @pytest.mark.parametrize(
@@ -125,11 +145,11 @@ def test_funding_intervals_follow_from_the_events_around() -> None:
 )
 def test_another_answer_than_the_documented_one_is_refused(answer: Any) -> None:
     with pytest.raises(BadContent):
-        rest_of("trades").rows("rest/test", answer)
+        rest_of("trades").rows("BTC/USDT", answer)
 
 
 def test_an_answer_without_rows_is_no_rows() -> None:
-    assert rest_of("trades").rows("rest/test", []).num_rows == 0
+    assert rest_of("trades").rows("BTC/USDT", []).num_rows == 0
 
 
 def test_html_in_place_of_json_is_refused() -> None:

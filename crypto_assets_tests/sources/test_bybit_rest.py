@@ -284,10 +284,15 @@ def test_questions_about_a_symbol():
     weeks = answer_of(
         [str(MS + 2), *"12345", "0"], [str(MS + 1), *"12345", "0"], [str(MS), "1", "1", "1", "1", "0", "0"]
     )
-    assert bars.row_time(weeks) == MIDNIGHT
-    assert trades.row_time(weeks) == MIDNIGHT + timedelta(milliseconds=1)
-    assert trades.row_time(answer_of()) is None
-    assert trades.row_time(answer_of(trade(MS + 7, "a"))) == MIDNIGHT + timedelta(milliseconds=7)
+    btc, eth = "BTC/USDT:USDT", "ETH/USDT:USDT"
+    of_weeks, one_trade = owned(bars, weeks), owned(trades, answer_of(trade(MS + 7, "a")))
+    assert bars.row_time(btc, of_weeks) == MIDNIGHT
+    assert trades.row_time(btc, of_weeks) == MIDNIGHT + timedelta(milliseconds=1)
+    assert trades.row_time(btc, owned(trades, answer_of())) is None
+    assert trades.row_time(btc, one_trade) == MIDNIGHT + timedelta(milliseconds=7)
+    for feed, answer in ((bars, of_weeks), (trades, of_weeks), (trades, one_trade)):
+        with pytest.raises(BadContent, match="expected rows of linear ETHUSDT, found category linear, symbol BTCUSDT"):
+            feed.row_time(eth, answer)
     assert rest("funding_rates", "linear").first_row("BTC/USDT:USDT") is None
 
 

@@ -39,8 +39,15 @@ def answer_of(realdata: Path, name: str) -> Any:
     return read_json(name, file(realdata, name).read_text())
 
 
+def own_rows(answer: Any, *widths: int) -> list[list[Any]]:
+    """Return the rows of a recorded answer, asked for as the pair that it names."""
+    (name,) = (name for name in answer["result"] if name != "last")
+    found, _ = rows.rows_of("test", answer, widths, symbol_of(name) or "")
+    return found
+
+
 def trades_in(answer: Any) -> list[dict[str, Any]]:
-    found, _ = rows.rows_of("test", answer, (6, 7))
+    found = own_rows(answer, 6, 7)
     return rows.trades("test", found).to_pylist()
 
 
@@ -70,7 +77,7 @@ def test_recorded_trades_are_read_with_every_digit(realdata: Path) -> None:
 @pytest.mark.realdata
 def test_recorded_trades_rebuild_the_recorded_bars(realdata: Path) -> None:
     """273 of 274 minutes with trades are equal in all columns; the first is cut, because the trades begin inside it."""
-    found, _ = rows.rows_of("test", answer_of(realdata, "rest/kraken/http_ohlc.json"), (8,))
+    found = own_rows(answer_of(realdata, "rest/kraken/http_ohlc.json"), 8)
     bars = {bar["open_time"]: bar for bar in rows.bars("test", found).to_pylist()}
     built: dict[datetime, list[dict[str, Any]]] = {}
     for trade in trades_in(answer_of(realdata, "rest/kraken/http_trades.json")):
@@ -97,7 +104,7 @@ def test_recorded_bars_are_read_with_every_digit_and_without_silent_ones(realdat
     answer = answer_of(realdata, name)
     (raw,) = (value for pair, value in answer["result"].items() if pair != "last")
     traded = [row for row in raw if row[7]]
-    found, _ = rows.rows_of("test", answer, (8,))
+    found = own_rows(answer, 8)
     bars = rows.bars("test", found).to_pylist()
     assert 0 < len(bars) == len(traded) < len(raw)
     for bar, row in zip(bars, traded, strict=True):
@@ -374,8 +381,10 @@ def test_the_first_the_latest_and_any_trade_are_asked_for_one_at_a_time() -> Non
     assert TRADES.first_row(BTC).params == {"pair": "XBTUSDT", "since": "0", "count": 1}
     assert TRADES.latest_row(BTC).params == {"pair": "XBTUSDT", "count": 1}
     assert TRADES.any_row(BTC, start, start + DAY).params["since"] == "1762732799999999999"
-    assert TRADES.row_time(page([trade(1.5, 7)])) == start + timedelta(seconds=1.5)
-    assert TRADES.row_time(page([])) is None
+    assert TRADES.row_time(BTC, page([trade(1.5, 7)])) == start + timedelta(seconds=1.5)
+    assert TRADES.row_time(BTC, page([])) is None
+    with pytest.raises(BadContent, match="expected rows of ETH/USD, found those of XBTUSDT"):
+        TRADES.row_time("ETH/USD", page([trade(1.5, 7)]))
 
 
 def test_names_are_those_of_ccxt() -> None:

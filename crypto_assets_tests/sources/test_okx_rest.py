@@ -356,8 +356,12 @@ def test_the_clock_and_the_state_of_a_symbol() -> None:
     assert [TRADES.has_ended(state) for state in ("live", "suspend", "preopen", "expired", None)] == [False] * 3 + [
         True
     ] * 2
-    assert TRADES.row_time(data([str(ms(START)), "1"])) == START
-    assert TRADES.row_time(data()) is None
+    assert TRADES.row_time(BTC, data([str(ms(START)), "1"])) == START
+    assert TRADES.row_time(BTC, data()) is None
+    event = data({"instId": "BTC-USD-SWAP", "fundingTime": str(ms(START))})
+    assert FUNDING.row_time("BTC/USD:BTC", event) == START
+    with pytest.raises(BadContent, match="expected rows of ETH-USD-SWAP, found those of BTC-USD-SWAP"):
+        FUNDING.row_time("ETH/USD:ETH", event)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,9 @@ class Reported:
             HostUnreachable, HostRefused, CircuitOpen, PermanentError: it does not answer.
         """
         feed = _feed(series)
-        return self._once(("first", series, symbol), lambda: self._row_time(series, feed, feed.first_row(symbol)))
+        return self._once(
+            ("first", series, symbol), lambda: self._row_time(series, symbol, feed, feed.first_row(symbol))
+        )
 
     def latest(self, series: Series, symbol: str) -> Latest:
         """Return whether a symbol trades, and its latest row; raises as `first`."""
@@ -82,7 +84,7 @@ class Reported:
 
         def ask() -> bool | None:
             try:
-                found = feed.row_time(self._feed.ask(series, call))
+                found = feed.row_time(symbol, self._feed.ask(series, call))
             except PermanentError as error:
                 if error.evidence.get("unknown_symbol"):
                     return None
@@ -102,17 +104,17 @@ class Reported:
             except PermanentError as error:
                 if not error.evidence.get("unknown_symbol"):
                     raise
-        time = self._row_time(series, feed, feed.latest_row(symbol))
+        time = self._row_time(series, symbol, feed, feed.latest_row(symbol))
         until = None if time is None else time + _row_length(series)
         has_ended = call is not None and feed.has_ended(status) and (status is not None or time is not None)
         return Latest(status or NOT_KNOWN, has_ended, time, until)
 
-    def _row_time(self, series: Series, feed: QueryFeed, call: Call | None) -> datetime | None:
+    def _row_time(self, series: Series, symbol: str, feed: QueryFeed, call: Call | None) -> datetime | None:
         """Return the time of the row in an answer; None also if the exchange does not know the symbol, or does not tell."""
         if call is None:
             return None
         try:
-            return feed.row_time(self._feed.ask(series, call))
+            return feed.row_time(symbol, self._feed.ask(series, call))
         except PermanentError as error:
             if error.evidence.get("unknown_symbol"):
                 return None

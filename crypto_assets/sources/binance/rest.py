@@ -31,6 +31,7 @@ from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.feeds import Call, Walk
 from crypto_assets.sources.funding import hours_of
 from crypto_assets.sources.limits import Endpoint
+from crypto_assets.sources.named import require_name
 from crypto_assets.sources.paging import by_number, by_time
 
 if TYPE_CHECKING:
@@ -122,10 +123,10 @@ class BinanceRest:
         now: datetime,
         instrument: Instrument | None = None,
     ) -> Walk:
-        series, symbol, key = self.series, partition.symbol, self.source_key(partition.symbol)
+        series, symbol = self.series, partition.symbol
 
         def read(answer: Any) -> pa.Table:
-            return self.rows(key, answer, instrument)
+            return self.rows(symbol, answer, instrument)
 
         if series.table in ("trades", "agg_trades"):
             return by_number.numbered(self, series, partition, stored, now, read)
@@ -226,20 +227,21 @@ class BinanceRest:
         weight = 1 if path == "fundingRate" else _klines_weight(self._market, 1)
         return self._call(path, {**params, **window, "limit": 1}, weight)
 
-    def row_time(self, answer: Any) -> datetime | None:
-        rows = _rows(answer, ("fundingTime",) if self.series.table == "funding_rates" else ())
-        if not rows:
-            return None
-        time = rows[0]["fundingTime"] if self.series.table == "funding_rates" else rows[0][0]
-        return at_milliseconds(int(time))
+    def row_time(self, symbol: str, answer: Any) -> datetime | None:
+        if self.series.table == "funding_rates":
+            times = [event["fundingTime"] for event in self._events(symbol, answer)]
+        else:  # bars do not say whose they are
+            times = [row[0] for row in _rows(answer)]
+        return at_milliseconds(int(times[0])) if times else None
 
-    def rows(self, key: str, answer: Any, instrument: Instrument | None = None) -> pa.Table:
+    def rows(self, symbol: str, answer: Any, instrument: Instrument | None = None) -> pa.Table:
         """Return the rows of an answer in the columns and the order of the dataset.
 
         Raises:
-            BadContent: the answer is not what the exchange documents.
+            BadContent: the answer is not what the exchange documents, or names another symbol: only funding events say
+                whose they are.
         """
-        spot = self._market == "spot"
+        spot, key = self._market == "spot", self.source_key(symbol)
         match self.series.table:
             case "ohlcv":
                 lines = [_line(row) for row in _rows(answer)]
@@ -251,10 +253,17 @@ class BinanceRest:
                 names = ("a", "p", "q", "f", "l", "T", "m", *(("M",) if spot else ()))
                 lines = [_line([row[name] for name in names]) for row in _rows(answer, names)]
             case _:
-                lines = _funding_lines(_rows(answer, ("fundingTime", "fundingRate")))
+                lines = _funding_lines(self._events(symbol, answer))
         if not lines:
             return datasets.get(self.series.table).schema.empty_table()
         return self.parse(self.series, key, "".join(lines).encode(), instrument)
+
+    def _events(self, symbol: str, answer: Any) -> list[Any]:
+        """Return the funding events of an answer, which are of one symbol."""
+        events = _rows(answer, ("symbol", "fundingTime", "fundingRate"))
+        name = self.exchange_symbol(self._market, symbol)
+        require_name(self.source_key(symbol), name, (event["symbol"] for event in events))
+        return events
 
     def _source(self, symbol: str) -> tuple[str, dict[str, str | int]]:
         """Return the endpoint of the rows, and the parameters of every call to it."""

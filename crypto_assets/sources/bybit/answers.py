@@ -52,13 +52,15 @@ def list_of(what: str, answer: Any) -> list[Any]:
 def rows_of(key: str, series: Series, name: str, answer: Any) -> list[Any]:
     """Return the rows of an answer about one symbol, oldest first; `name` is Bybit's own.
 
-    An answer says its category; the symbol is in the result of bars, and in each row of funding events and trades.
+    An answer says its category; the symbol is in the result of bars, and in each row of funding events and trades. Bars
+    may answer a question about any series.
 
     Raises:
         BadContent: it is about another category or symbol, or does not say which; and as `list_of`.
     """
     result, found = result_of(key, answer), list_of(key, answer)
-    owners = [result] if series.table == "ohlcv" else found
+    has_bars = series.table == "ohlcv" or any(isinstance(one, list) for one in found)
+    owners = [result] if has_bars else found
     symbols = [one.get("symbol") if isinstance(one, dict) else None for one in owners]
     other = next((symbol for symbol in symbols if symbol != name), name)
     if result.get("category") != series.market_type or other != name:

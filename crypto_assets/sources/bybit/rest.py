@@ -209,9 +209,10 @@ class BybitRest:
             return self._call(self._path, self._names(symbol) | window)
         return self._call("kline", self._names(symbol) | {"interval": "D"} | self._window(start, end, _BARS_PAGE))
 
-    def row_time(self, answer: Any) -> datetime | None:
+    def row_time(self, symbol: str, answer: Any) -> datetime | None:
         """Return the time of the earliest row, or of the earliest bar that has trades in it if the series are trades."""
-        times = [time for one in answers.list_of("rows", answer) if (time := self._time(one)) is not None]
+        found = answers.rows_of(self.source_key(symbol), self.series, exchange_name(self._market, symbol), answer)
+        times = [time for one in found if (time := self._time(one)) is not None]
         return at_milliseconds(min(times)) if times else None
 
     def _time(self, one: Any) -> int | None:

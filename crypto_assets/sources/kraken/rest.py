@@ -157,9 +157,9 @@ class KrakenRest:
     def any_row(self, symbol: str, start: datetime, end: datetime) -> Call:  # noqa: ARG002  the next trade tells
         return self._trades(symbol, {"since": f"{int(start.timestamp()) * 1_000_000_000 - 1}", "count": 1})
 
-    def row_time(self, answer: Any) -> datetime | None:
+    def row_time(self, symbol: str, answer: Any) -> datetime | None:
         """Return the time of the first trade; bars are not asked, because REST has the newest only."""
-        found, _ = rows.rows_of("Trades", answer, _TRADE_WIDTHS)
+        found, _ = rows.rows_of("Trades", answer, _TRADE_WIDTHS, symbol)
         if not found:
             return None
         us = rows.micros("Trades", found[0][2])

@@ -12,6 +12,7 @@ from crypto_assets import datasets
 from crypto_assets.datasets.types import DECIMAL, INSTANT
 from crypto_assets.errors import BadContent
 from crypto_assets.sources.kraken.symbols import symbol_of
+from crypto_assets.sources.named import require_name
 
 _TIME = re.compile(r"([0-9]{1,11})(?:\.([0-9]{1,9}))?", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,18})?", re.ASCII)
@@ -26,11 +27,11 @@ def result_of(key: str, answer: Any) -> Mapping[str, Any]:
     return found
 
 
-def rows_of(key: str, answer: Any, widths: Sequence[int], symbol: str | None = None) -> tuple[list[list[Any]], str]:
+def rows_of(key: str, answer: Any, widths: Sequence[int], symbol: str) -> tuple[list[list[Any]], str]:
     """Return the rows of an answer and its `last`. They stand under the only other name, in the canonical spelling.
 
     Args:
-        symbol: the unified symbol that was asked for; None: whatever the answer has.
+        symbol: the unified symbol that was asked for.
 
     Raises:
         BadContent: another form, rows that have not one of the widths, or rows of another pair.
@@ -40,8 +41,8 @@ def rows_of(key: str, answer: Any, widths: Sequence[int], symbol: str | None = N
     rows = result[names[0]] if len(names) == 1 else None
     if not isinstance(rows, list) or "last" not in result:
         raise BadContent(f"{key}: expected the rows of one pair and `last`, found {', '.join(map(str, result))[:200]}")
-    if symbol is not None and symbol_of(names[0]) != symbol:
-        raise BadContent(f"{key}: expected rows of {symbol}, found those of {names[0][:60]}; nothing of it was stored")
+    if symbol_of(names[0]) != symbol:
+        require_name(key, symbol, names)
     for row in rows:
         if not isinstance(row, list) or len(row) not in widths:
             raise BadContent(f"{key}: expected rows of {' or '.join(map(str, widths))} values, found {str(row)[:200]}")

@@ -30,6 +30,7 @@ from crypto_assets.rows.row_ends import step_of
 from crypto_assets.sources.epoch import at_milliseconds, milliseconds
 from crypto_assets.sources.feeds import Call, Walk
 from crypto_assets.sources.limits import Endpoint
+from crypto_assets.sources.named import require_name
 from crypto_assets.sources.okx.instruments import data_of, instruments_call
 from crypto_assets.sources.okx.rows import read_rows
 from crypto_assets.sources.okx.symbols import exchange_name, kind_of
@@ -158,9 +159,11 @@ class OkxRest:
     def any_row(self, symbol: str, start: datetime, end: datetime) -> Call:
         return self._bar_or_event(symbol, {"before": milliseconds(start) - 1, "after": milliseconds(end), "limit": 1})
 
-    def row_time(self, answer: Any) -> datetime | None:
+    def row_time(self, symbol: str, answer: Any) -> datetime | None:
         found = data_of("rows", answer)
         try:
+            if self._table == "funding_rates":  # bars do not say whose they are
+                require_name(self.source_key(symbol), exchange_name(symbol), (one["instId"] for one in found))
             time = found and (found[0]["fundingTime"] if self._table == "funding_rates" else found[0][0])
             return at_milliseconds(int(time)) if time else None
         except (KeyError, IndexError, TypeError, ValueError):
