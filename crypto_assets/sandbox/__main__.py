@@ -12,6 +12,7 @@ from crypto_assets.sandbox.archive import FolderArchive, Source, SyntheticArchiv
 from crypto_assets.sandbox.faults import catalogue_text, parse_fault
 from crypto_assets.sandbox.request_limits import parse_rate
 from crypto_assets.sandbox.server import HOST, serve
+from crypto_assets.sandbox.world import named_for
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,7 +21,11 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--host", default=HOST)
     words.add_argument("--port", type=int, default=0, help="0 takes a free port (default)")
     words.add_argument("--folder", type=Path, help="serve the files below this folder instead of synthetic ones")
-    words.add_argument("--symbols", default="BTCUSDT,ETHUSDT", help="as the exchange writes them (%(default)s)")
+    words.add_argument(
+        "--symbols",
+        default="BTCUSDT,ETHUSDT",
+        help="pairs such as BTCUSDT, of every market type (inverse: BTCUSD_PERP), or dated contracts (%(default)s)",
+    )
     words.add_argument("--market-types", default="spot,linear", help="of spot, linear and inverse (%(default)s)")
     words.add_argument("--from", dest="first", type=date.fromisoformat, default=date(2024, 1, 1), metavar="DAY")
     words.add_argument("--to", dest="last", type=date.fromisoformat, default=date(2024, 1, 31), metavar="DAY")
@@ -66,8 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.folder:
             source = FolderArchive(given.folder)
         else:
-            symbols = {market: given.symbols.split(",") for market in given.market_types.split(",")}
-            source = SyntheticArchive(symbols, given.first, given.last, given.seed, given.trades_per_day)
+            markets = given.market_types.split(",")
+            symbols = {market: named_for(market, given.symbols.split(",")) for market in markets}
+            days = given.first, given.last
+            source = SyntheticArchive(symbols, *days, given.seed, given.trades_per_day, delisted=False)
         serve(source, given.host, given.port, given.until_stdin_closes, faults, rates, given.collection)
     except (ValueError, NotADirectoryError, FileExistsError) as error:
         words.error(str(error))

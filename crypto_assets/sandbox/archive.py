@@ -26,8 +26,10 @@ class SyntheticArchive(World):
         trades_per_day: int = 6_000,
         now: datetime | None = None,
         cache_bytes: int = 256_000_000,
+        *,
+        delisted: bool = True,
     ) -> None:
-        super().__init__(symbols, first_day, last_day, seed, trades_per_day, now)
+        super().__init__(symbols, first_day, last_day, seed, trades_per_day, now, delisted=delisted)
         self.binance = BinanceArchive(self, cache_bytes)
 
     def keys(self, prefix: str, after: str = "") -> Iterator[str]:

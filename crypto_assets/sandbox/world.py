@@ -13,6 +13,9 @@ from crypto_assets.sandbox.instruments import Instrument, instrument
 from crypto_assets.sandbox.market import Market, instant
 from crypto_assets.sandbox.outage import Quiet, SilentMarket
 
+NEVER = datetime(2100, 1, 1, tzinfo=UTC)
+"""The end of symbols that go on."""
+
 QUOTES = ("USDT", "USDC", "USD", "BTC", "ETH", "EUR")
 
 
@@ -24,6 +27,8 @@ class World:
         first_day, last_day: for symbols without their own days; both included.
         trades_per_day: of every symbol; from 1,440 on every minute has a trade.
         now: objects published later do not exist yet; None: the real time. May be changed later: time passes.
+        delisted: symbols without their own days end with `last_day`. Else the exchanges list them still, as they did on that
+            day, and serve no later rows: instruments and contract sizes of a past period stay known.
 
     A dated future such as BTCUSDT_240628 ends at 08:00 of the day in its name.
     """
@@ -38,13 +43,18 @@ class World:
         seed: int = 0,
         trades_per_day: int = 6_000,
         now: datetime | None = None,
+        *,
+        delisted: bool = True,
     ) -> None:
         self.now = now
+        self._going_on: set[tuple[str, str]] = set()
         self.listed: dict[tuple[str, str], tuple[Instrument, date, date]] = {}
         # REST serves no older trades by id, by market and symbol (binance-public-data #376).
         self.oldest_ids: dict[tuple[str, str], int] = {}
         for market, listed in symbols.items():
             spans = listed if isinstance(listed, Mapping) else dict.fromkeys(listed, (first_day, last_day))
+            if not isinstance(listed, Mapping) and not delisted:
+                self._going_on |= {(market, symbol) for symbol in listed}
             for symbol, (first, last) in spans.items():
                 self.listed[market, symbol] = instrument(market, symbol, trades_per_day), first, last
         self._seed = seed
@@ -67,10 +77,38 @@ class World:
         self._market = SilentMarket(self._seed, quiet) if quiet else Market(self._seed)
 
     def listed_until(self, market: str, symbol: str) -> datetime:
-        """Return when a symbol ends: by a fault or its name, else with its last day."""
+        """Return when a symbol ends: by a fault or its name, else with its last day; `NEVER` if it goes on."""
         item, _, last_day = self.listed[market, symbol]
-        end = instant(last_day + timedelta(days=1), 0)
+        end = NEVER if (market, symbol) in self._going_on else instant(last_day + timedelta(days=1), 0)
         return min(self._market.listed_until(item) or end, end)
+
+
+def named_for(market: str, symbols: Sequence[str]) -> list[str]:
+    """Return the symbols of a market among names that a person writes for all markets.
+
+    BTCUSDT is a pair of `spot`, the perpetual of `linear`, and stands for BTCUSD_PERP on `inverse`. A dated contract belongs
+    to the market of its quote asset, BTCUSDT_240628 to `linear`, BTCUSD_240628 and BTCUSD_PERP to `inverse`.
+
+    Raises:
+        ValueError: none of the symbols is of this market.
+    """
+    found: dict[str, None] = {}
+    for symbol in symbols:
+        try:
+            base, quote = assets(symbol)
+        except ValueError:
+            base, quote = symbol, ""  # a made-up name: a pair
+        contract, dollars = "_" in symbol, quote in ("USDT", "USDC")
+        if market == "inverse":
+            if quote == "USD" and contract:
+                found[symbol] = None
+            elif not contract and (dollars or quote == "USD"):
+                found[f"{base}USD_PERP"] = None
+        elif (market == "spot" and not contract) or (market != "spot" and (dollars or not quote)):
+            found[symbol] = None
+    if not found:
+        raise ValueError(f"market type {market}: expected a symbol of it, such as BTCUSDT, found {', '.join(symbols)}")
+    return list(found)
 
 
 def assets(symbol: str) -> tuple[str, str]:
