@@ -16,7 +16,10 @@ def main() -> None:
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, _stopped)
-    from crypto_assets.cli import main as run
+    from crypto_assets.machine.garbage import no_search_for_garbage
+
+    with no_search_for_garbage():
+        from crypto_assets.cli import main as run
 
     for number, handler in before.items():
         signal.signal(number, handler)
