@@ -108,9 +108,10 @@ def _spec(collection: Collection, exchange: str, market_type: str) -> dg.AssetSp
 
 
 def _metadata(one: "Refreshed") -> dict[str, Any]:
-    """Return how many symbols each source lists, which are new, gone, in a top, and the names that are no symbols."""
+    """Return how many symbols each source lists, which are new, gone, in a top, and the names that are not read."""
     found: dict[str, Any] = {"new": len(one.added)}
     names = {"new symbols": one.added, "new in a top": one.top, "names that are no symbols": one.unread}
+    names["names that can be read in several ways"] = tuple(one.undecided)
     for source, changes in one.changes.items():
         found[f"symbols by {source}"] = changes.total
         names[f"gone from {source}"] = changes.gone

@@ -1,7 +1,8 @@
 """Lists the symbols of exchanges, and records them: what archives have, what the exchanges say, and who was in a top.
 
-Names in an archive are read with the instruments where these are known, else as the source splits them; a name that is no
-symbol of the market type (an index, an option) is left out. Archives keep delisted symbols for ever, so the list is the
+Names in an archive are read with the instruments where these are known, else as the source splits them. A name that is no
+symbol of the market type (an index, an option) is left out; so is one that can be read in several ways, and it is told.
+Archives keep delisted symbols for ever, so the list is the
 universe without survivorship bias. A symbol that a listing does not have any more stays, and says since when.
 """
 
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from crypto_assets import sources
 from crypto_assets.config.environment import settings
-from crypto_assets.engine.archive.listed_names import life_in_archive, names_of_market
+from crypto_assets.engine.archive.listed_names import ReadNames, life_in_archive, names_of_market, read_names
 from crypto_assets.engine.instruments import instrument_query, markets_with_instruments, refresh_instruments
 from crypto_assets.errors import OF_THIS_PROCESS, ConfigError, CryptoAssetsError
 from crypto_assets.ledger.instruments import instruments_at
@@ -55,7 +56,8 @@ _TIMEOUT_S = 20.0
 class Refreshed:
     """The result of listing one market: what changed in each source, new symbols in a top, and what went wrong.
 
-    `unread` are names of the archive that are no symbols of the market type.
+    `unread` are names of the archive that are no symbols of the market type; `undecided` those that can be read in several
+    ways, with these.
     """
 
     exchange: str
@@ -63,6 +65,7 @@ class Refreshed:
     changes: Mapping[str, ListedChanges] = field(default_factory=dict)
     top: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    undecided: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
     @property
@@ -75,6 +78,13 @@ class Refreshed:
         market = f"{self.exchange} {self.market_type}"
         new = ", ".join(self.added[:_NAMED]) + (" …" if len(self.added) > _NAMED else "")
         lines = [f"{market}: {len(self.added):,} new symbol{'s' * (len(self.added) != 1)}: {new}"] if self.added else []
+        if self.undecided:
+            shown = [f"{name} ({' or '.join(ways)})" for name, ways in list(self.undecided.items())[:_NAMED]]
+            more = " …" if len(self.undecided) > _NAMED else ""
+            lines.append(
+                f"{market}: left out, because a listed name can be read in several ways; write the right one into `symbols`: "
+                f"{len(self.undecided):,} ({', '.join(shown)}{more})"
+            )
         return lines + [f"{market}: symbols could not be listed: {problem}" for problem in self.problems]
 
 
@@ -159,35 +169,29 @@ class _Market:
 
     def refreshed(self, problems: list[str]) -> Refreshed:
         changes: dict[str, ListedChanges] = {}
-        listed: dict[str, Life] = {}
-        unread: tuple[str, ...] = ()
+        read = ReadNames({})
         try:
-            listed, unread = self._archive()
+            read = self._archive()
         except (*OF_THIS_PROCESS, ConfigError):
             raise
         except CryptoAssetsError as error:
             problems.append(f"archive: {error}")
-        if listed:
-            changes["archive"] = self._write("archive", listed)
+        if read.symbols:
+            changes["archive"] = self._write("archive", {symbol: Life(name) for symbol, name in read.symbols.items()})
             self._look_at_files(problems)
         if said := self._said():
             changes["instruments"] = self._write("instruments", said)
         top = _rank(self._collection, self._ledger, self._market, self._at)
-        return Refreshed(*self._market, changes, top, unread, tuple(problems))
+        return Refreshed(*self._market, changes, top, read.unread, read.undecided, tuple(problems))
 
     def _write(self, source: Source, listed: Mapping[str, Life]) -> ListedChanges:
         return self._ledger.change(lambda connection: write_listed(connection, *self._market, source, listed, self._at))
 
-    def _archive(self) -> tuple[dict[str, Life], tuple[str, ...]]:
-        """Return the symbols that the archive lists under any dataset of the market's entries, and the names left out."""
+    def _archive(self) -> ReadNames:
+        """Return the symbols that the archive lists under any dataset of the market's entries."""
         names = names_of_market(self._client, self._collection, self._series())
-        found = {name: self.symbol(name) for name in sorted(names)}
-        listed = {symbol: Life(name) for name, symbol in found.items() if symbol is not None}
-        return listed, tuple(name for name, symbol in found.items() if symbol is None)
-
-    def symbol(self, name: str) -> str | None:
-        """Return the unified symbol of the exchange's own name: as the exchange says, else as its source splits names."""
-        return self._named.get(name) or sources.get(self._market[0]).symbol(self._market[1], name)
+        exchange, market_type = self._market
+        return read_names(names, self._named, lambda name: sources.get(exchange).symbols(market_type, name))
 
     def _series(self) -> list[Series]:
         entries = [one for one in self._collection.ruled if (one.exchange, one.market_type) == self._market]

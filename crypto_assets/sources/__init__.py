@@ -91,8 +91,12 @@ class Source(Protocol):
     def exchange_symbol(self, market_type: str, symbol: str) -> str:
         """Return the exchange's own name of a unified symbol: `BTC/USDT:USDT` → `BTCUSDT`."""
 
-    def symbol(self, market_type: str, name: str) -> str | None:
-        """Return the unified symbol of the exchange's own name; None for a name that is not a symbol of the market type."""
+    def symbols(self, market_type: str, name: str) -> tuple[str, ...]:
+        """Return the unified symbols that the exchange's own name can stand for, each of which has exactly this name.
+
+        Several, if the name does not say where its base ends (`AVAXUSD`: AVAX/USD or AVA/XUSD); none for a name that is no
+        symbol of the market type.
+        """
 
     def expires_at(self, symbol: str) -> datetime | None:
         """Return the end of a contract from its name, or None if the name has no end."""

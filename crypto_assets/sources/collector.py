@@ -169,8 +169,8 @@ class Collector(ABC):
     def exchange_symbol(self, market_type: str, symbol: str) -> str:  # noqa: ARG002
         return symbol
 
-    def symbol(self, market_type: str, name: str) -> str | None:
-        return name if market_type == self.kind and name in self.names else None
+    def symbols(self, market_type: str, name: str) -> tuple[str, ...]:
+        return (name,) if market_type == self.kind and name in self.names else ()
 
     def expires_at(self, symbol: str) -> datetime | None:  # noqa: ARG002  nothing ends
         return None

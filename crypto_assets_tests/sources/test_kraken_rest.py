@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from crypto_assets.engine.archive.listed_names import read_names
 from crypto_assets.engine.rest.ccxt_client import read_json
 from crypto_assets.errors import BadContent, PermanentError
 from crypto_assets.model import DAY, Partition, Series
@@ -21,7 +22,7 @@ from crypto_assets.sources.feeds import Call, Page
 from crypto_assets.sources.kraken import SOURCE, rows
 from crypto_assets.sources.kraken.instruments import KrakenInstruments
 from crypto_assets.sources.kraken.rest import KrakenRest
-from crypto_assets.sources.kraken.symbols import exchange_symbol, symbol_of
+from crypto_assets.sources.kraken.symbols import exchange_symbol, names_of, symbols_of
 
 BTC, RECORDED = "BTC/USDT", date(2025, 11, 10)
 TRADES = KrakenRest(Series.named("kraken", "spot", "trades"))
@@ -42,7 +43,8 @@ def answer_of(realdata: Path, name: str) -> Any:
 def own_rows(answer: Any, *widths: int) -> list[list[Any]]:
     """Return the rows of a recorded answer, asked for as the pair that it names."""
     (name,) = (name for name in answer["result"] if name != "last")
-    found, _ = rows.rows_of("test", answer, widths, symbol_of(name) or "")
+    symbols = {"XBTUSDT": "BTC/USDT", "XXBTZUSD": "BTC/USD", "BCHEUR": "BCH/EUR"}
+    found, _ = rows.rows_of("test", answer, widths, symbols[name])
     return found
 
 
@@ -178,11 +180,15 @@ def test_each_name_of_a_recorded_pair_is_its_symbol(realdata: Path) -> None:
     for canonical, pair in answer["result"].items():
         if pair["altname"] in found:
             symbol = found[pair["altname"]].symbol
-            assert symbol_of(pair["altname"]) == symbol_of(canonical) == symbol, canonical
-            assert exchange_symbol(symbol) == pair["altname"]
+            assert names_of(symbol)[0] == pair["altname"]
+            assert canonical in names_of(symbol)
+            assert symbol in symbols_of(pair["altname"])
         else:
             assert pair["altname"].endswith(".d") or canonical == "ETH2.SETH"
-            assert symbol_of(canonical) is None
+            assert symbols_of(canonical) == ()
+    read = read_names(found, {}, symbols_of)
+    assert (read.unread, read.undecided) == ((), {})
+    assert read.symbols == {one.symbol: name for name, one in found.items()}
 
 
 # ---- walks -----------------------------------------------------------------------------------------------------------
@@ -389,14 +395,15 @@ def test_the_first_the_latest_and_any_trade_are_asked_for_one_at_a_time() -> Non
 
 def test_names_are_those_of_ccxt() -> None:
     assert exchange_symbol("DOGE/BTC") == "XDGXBT"
-    assert [symbol_of(name) for name in ("XXBTZUSD", "XDGUSD", "LUNA2USD", "LUNAUSD", "USDTZUSD")] == [
-        "BTC/USD",
-        "DOGE/USD",
-        "LUNA/USD",
-        "LUNC/USD",
-        "USDT/USD",
+    assert [symbols_of(name) for name in ("XBTUSDT", "XDGEUR", "LUNA2EUR", "LUNAEUR")] == [
+        ("BTC/USDT",),
+        ("DOGE/EUR",),
+        ("LUNA/EUR",),
+        ("LUNC/EUR",),
     ]
-    assert [symbol_of(name) for name in ("AAPLxUSD", "XBTUSD.d", "USD", "A:BTNL")] == [None] * 4
+    assert names_of("USDT/USD") == ("USDTUSD", "USDTZUSD")
+    assert symbols_of("CURLUSD") == ("CU/RLUSD", "CURL/USD")
+    assert [symbols_of(name) for name in ("XXBTZUSD", "AAPLxUSD", "XBTUSD.d", "USD", "A:BTNL")] == [()] * 5
 
 
 def test_facts_name_the_columns_that_kraken_does_not_publish() -> None:

@@ -149,16 +149,16 @@ def test_contracts_are_asked_for_in_two_pages() -> None:
 )
 def test_symbols_and_names_lead_to_each_other(market_type: str, symbol: str, name: str) -> None:
     assert SOURCE.exchange_symbol(market_type, symbol) == name
-    assert SOURCE.symbol(market_type, name) == symbol
+    assert SOURCE.symbols(market_type, name) == (symbol,)
     others = {"spot", "linear", "inverse"} - {market_type}
-    assert {SOURCE.symbol(other, name) for other in others} == {None}
+    assert {SOURCE.symbols(other, name) for other in others} == {()}
 
 
 @pytest.mark.parametrize(
     "name", ["BTC-USD-260901-74000-P", "BTC", "", "-", "BTC-USD_UM-SWAP", "BTC-USDT-SWAP-X", "BTC-USDT-24062"]
 )
 def test_options_and_other_names_are_no_symbols(name: str) -> None:
-    assert {SOURCE.symbol(market_type, name) for market_type in ("spot", "linear", "inverse")} == {None}
+    assert {SOURCE.symbols(market_type, name) for market_type in ("spot", "linear", "inverse")} == {()}
 
 
 def test_a_dated_contract_ends_at_8_utc() -> None:

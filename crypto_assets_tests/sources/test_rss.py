@@ -217,7 +217,7 @@ def test_a_collector_offers_one_dataset_under_names_of_its_own() -> None:
     assert source.dataset_names("spot") == ()
     assert source.feeds(series) == (source,)
     assert source.facts(series).numbering == "text"
-    assert [source.symbol("news", name) for name in ("COINDESK", "OTHER")] == ["COINDESK", None]
+    assert [source.symbols("news", name) for name in ("COINDESK", "OTHER")] == [("COINDESK",), ()]
     call = source.first(PARTITION)
     assert (call.path, call.endpoint.budget, call.json) == (FEEDS["COINDESK"], "coindesk", False)
     assert set(source.limits) == {name.lower() for name in FEEDS}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,52 @@ from crypto_assets.transport.client import Client
 
 if TYPE_CHECKING:
     from crypto_assets.config.collection import Collection
+
+
+@dataclass(frozen=True, slots=True)
+class ReadNames:
+    """The names of an archive as symbols.
+
+    `symbols`: the exchange's own name of each symbol. `unread`: names that are no symbols of the market type, or stand for a
+    symbol that has another name. `undecided`: names that can be read in several ways, with these.
+    """
+
+    symbols: Mapping[str, str]
+    unread: tuple[str, ...] = ()
+    undecided: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def read_names(names: Iterable[str], named: Mapping[str, str], ways: Callable[[str], tuple[str, ...]]) -> ReadNames:
+    """Return the symbols of an archive's names.
+
+    A name that an instrument has is its symbol. Another one is read as its source can: if there are several ways, the one
+    whose base is an asset of the exchange counts, if no other way's base is one: of an instrument, or of a name that can be
+    read in one way only. Else the name is undecided.
+
+    Args:
+        named: the symbols of the instruments by the exchange's own name.
+        ways: returns the symbols that a name can stand for.
+    """
+    read = {name: (named[name],) if name in named else ways(name) for name in sorted(names)}
+    assets = {_base(symbol) for symbol in named.values()}
+    assets |= {_base(symbols[0]) for symbols in read.values() if len(symbols) == 1}
+    of_instruments = {symbol: name for name, symbol in named.items()}
+    symbols: dict[str, str] = {}
+    unread: list[str] = []
+    undecided: dict[str, tuple[str, ...]] = {}
+    for name, found in read.items():
+        likely = [symbol for symbol in found if _base(symbol) in assets] if len(found) > 1 else list(found)
+        if len(likely) == 1 and of_instruments.get(likely[0], name) == name:
+            symbols[likely[0]] = name
+        elif len(found) > 1:
+            undecided[name] = found
+        else:
+            unread.append(name)
+    return ReadNames(symbols, tuple(unread), undecided)
+
+
+def _base(symbol: str) -> str:
+    return symbol.partition("/")[0]
 
 
 def names_of_market(client: Client, collection: Collection, market: Iterable[Series]) -> set[str]:

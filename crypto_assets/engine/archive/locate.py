@@ -202,6 +202,7 @@ def _similar(site: ArchiveSite, track: Track) -> str:
         return "; check `symbols` in collection.yaml"
     close = similar_symbols(sources.name_of(*track), listed, most=3)
     if close:
-        meant = [site.source.symbol(track.series.market_type, name) or name for name in close]
+        read = [(name, site.source.symbols(track.series.market_type, name)) for name in close]
+        meant = [symbols[0] if len(symbols) == 1 else name for name, symbols in read]
         return f"; did you mean {' or '.join(meant)}? Check `symbols` in collection.yaml"
     return f"; it lists {len(listed)} symbols. Check `symbols` in collection.yaml"

@@ -15,7 +15,7 @@ from crypto_assets.sources.binance.archive import BinanceFiles, feeds_of
 from crypto_assets.sources.binance.instruments import BinanceInstruments
 from crypto_assets.sources.binance.rest import BinanceRest
 from crypto_assets.sources.binance.rows import read_rows
-from crypto_assets.sources.binance.symbols import exchange_name, unified
+from crypto_assets.sources.binance.symbols import exchange_name, symbols_of
 from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.limits import FIRST_BAN_S, Limit
 
@@ -79,8 +79,8 @@ class Binance:
     def exchange_symbol(self, market_type: str, symbol: str) -> str:
         return exchange_name(market_type, symbol)
 
-    def symbol(self, market_type: str, name: str) -> str | None:
-        return unified(market_type, name)
+    def symbols(self, market_type: str, name: str) -> tuple[str, ...]:
+        return symbols_of(market_type, name)
 
     def expires_at(self, symbol: str) -> datetime | None:
         # Delivery is at 08:00 UTC of the day in the name (fapi exchangeInfo, deliveryDate).

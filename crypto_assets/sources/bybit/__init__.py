@@ -13,7 +13,7 @@ from crypto_assets.model import Series
 from crypto_assets.sources.bybit.archive import BybitFiles, feeds_of
 from crypto_assets.sources.bybit.instruments import BybitInstruments
 from crypto_assets.sources.bybit.rest import INTERVALS, BybitRest
-from crypto_assets.sources.bybit.symbols import exchange_name, expires_at, unified
+from crypto_assets.sources.bybit.symbols import exchange_name, expires_at, symbols_of
 from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.limits import Limit
 
@@ -85,8 +85,8 @@ class Bybit:
     def exchange_symbol(self, market_type: str, symbol: str) -> str:
         return exchange_name(market_type, symbol)
 
-    def symbol(self, market_type: str, name: str) -> str | None:
-        return unified(market_type, name)
+    def symbols(self, market_type: str, name: str) -> tuple[str, ...]:
+        return symbols_of(market_type, name)
 
     def expires_at(self, symbol: str) -> datetime | None:
         return expires_at(symbol)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Literal
 
 from crypto_assets.model import Series, Span
 from crypto_assets.sources.bybit.rows import contract_trades, spot_trades
-from crypto_assets.sources.bybit.symbols import exchange_name, unified
+from crypto_assets.sources.bybit.symbols import exchange_name, symbols_of
 from crypto_assets.sources.feeds import Digest, Timing
 from crypto_assets.sources.listings.html_index import S3OrHtmlIndex
 from crypto_assets.sources.listings.s3 import S3Listing
@@ -80,7 +80,7 @@ class BybitFiles:
 
     def covers(self, key: str) -> Span:
         match = self._key.fullmatch(key)
-        if not match or unified(self.series.market_type, match[1]) is None:
+        if not match or not symbols_of(self.series.market_type, match[1]):
             stamp = "YYYY-MM-DD" if self.name == "daily" else "YYYY-MM"
             raise ValueError(
                 f"{key}: expected a key like {self.prefix('SYMBOL')}SYMBOL{self._separator}{stamp}.csv.gz of a "

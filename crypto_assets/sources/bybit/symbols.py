@@ -13,23 +13,18 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta
 
-# Quote assets of a recorded tickers answer (2026-02) and of older spot listings; the longer names first, because a name does
-# not say where its base ends.
-_SPOT_QUOTES = sorted(
-    (
-        *("USDT", "USDC", "USDE", "USD1", "RLUSD", "XUSD", "USDQ", "USDR", "USD", "DAI", "BTC", "ETH", "SOL"),
-        *("MNT", "BIT", "EUR", "GBP", "BRL", "BRZ", "PLN", "TRY", "JPY", "ARS", "MXN", "AED", "IDR"),
-    ),
-    key=len,
-    reverse=True,
+from crypto_assets.sources.pair_names import faithful, splits
+
+# Quote assets of a recorded tickers answer (2026-02) and of older spot listings.
+_SPOT_QUOTES = (
+    *("USDT", "USDC", "USDE", "USD1", "RLUSD", "XUSD", "USDQ", "USDR", "USD", "DAI", "BTC", "ETH", "SOL"),
+    *("MNT", "BIT", "EUR", "GBP", "BRL", "BRZ", "PLN", "TRY", "JPY", "ARS", "MXN", "AED", "IDR"),
 )
-_LINEAR_QUOTES = ("USDT", "USDC")
-_INVERSE_QUOTES = ("USD",)
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _LETTERS = "FGHJKMNQUVXZ"
-_DATED = re.compile(r"([A-Z0-9]+)-(\d{1,2})([A-Z]{3})(\d{2})", re.ASCII)
-_QUARTERLY = re.compile(r"([A-Z0-9]+USD)([FGHJKMNQUVXZ])(\d{2})", re.ASCII)
+_DATED = re.compile(r"([^-]+)-(\d{1,2})([A-Z]{3})(\d{2})", re.ASCII)
+_QUARTERLY = re.compile(r"(.+USD)([FGHJKMNQUVXZ])(\d{2})", re.ASCII)
 
 _RENAMED = re.compile(r"OLD\d{2}")
 """A folder of the archive whose symbol was renamed away: `DATAOLD01USDT`."""
@@ -55,18 +50,14 @@ def exchange_name(market_type: str, symbol: str) -> str:
     return f"{base if quote == 'USDC' else base + quote}-{day.day}{_MONTHS[day.month - 1]}{day:%y}"
 
 
-def unified(market_type: str, name: str) -> str | None:
-    """Return the unified symbol of Bybit's own name; None for one of another market type, or of no known quote asset."""
-    if _RENAMED.search(name) or not (name.isascii() and name.replace("-", "").isalnum() and name == name.upper()):
-        return None
-    match market_type:
-        case "spot":
-            return None if "-" in name else _pair(name, _SPOT_QUOTES)
-        case "linear":
-            return _linear(name)
-        case "inverse":
-            return _inverse(name)
-    return None
+def symbols_of(market_type: str, name: str) -> tuple[str, ...]:
+    """Return the unified symbols that Bybit's own name can stand for; none for a name of another market type, of no known
+    quote asset, or of a symbol that was renamed away.
+    """
+    read = {"spot": _spot, "linear": _linear, "inverse": _inverse}.get(market_type)
+    if read is None or _RENAMED.search(name):
+        return ()
+    return faithful(market_type, name, read(name), lambda symbol: exchange_name(market_type, symbol))
 
 
 def expires_at(symbol: str) -> datetime | None:
@@ -75,34 +66,31 @@ def expires_at(symbol: str) -> datetime | None:
     return None if day is None else datetime.combine(day, datetime.min.time(), UTC) + _DELIVERY
 
 
-def _linear(name: str) -> str | None:
+def _spot(name: str) -> list[str]:
+    return [f"{base}/{quote}" for base, quote in splits(name, _SPOT_QUOTES)]
+
+
+def _linear(name: str) -> list[str]:
     pair, expiry = name, ""
     if "-" in name:
         dated = _DATED.fullmatch(name)
         day = _from_parts(int(dated[4]), dated[3], int(dated[2])) if dated else None
         if dated is None or day is None:
-            return None
+            return []
         pair, expiry = dated[1], f"-{day:%y%m%d}"
         if not pair.endswith("USDT"):
-            return f"{pair}/USDC:USDC{expiry}"
-    elif name.endswith("PERP") and name != "PERP":
-        return f"{name.removesuffix('PERP')}/USDC:USDC"
-    found = _pair(pair, _LINEAR_QUOTES)
-    return None if found is None else f"{found}:{found.partition('/')[2]}{expiry}"
+            return [f"{pair}/USDC:USDC{expiry}"]
+    elif name.endswith("PERP"):
+        return [f"{name.removesuffix('PERP')}/USDC:USDC"]
+    return [f"{base}/{quote}:{quote}{expiry}" for base, quote in splits(pair, ("USDT",))]
 
 
-def _inverse(name: str) -> str | None:
+def _inverse(name: str) -> list[str]:
     pair, expiry = name, ""
     if quarterly := _QUARTERLY.fullmatch(name):
         pair = quarterly[1]
         expiry = f"-{_last_friday(2000 + int(quarterly[3]), _LETTERS.index(quarterly[2]) + 1):%y%m%d}"
-    found = _pair(pair, _INVERSE_QUOTES)
-    return None if found is None else f"{found}:{found.partition('/')[0]}{expiry}"
-
-
-def _pair(name: str, quotes: tuple[str, ...] | list[str]) -> str | None:
-    quote = next((quote for quote in quotes if name.endswith(quote) and len(name) > len(quote)), None)
-    return None if quote is None or "-" in name else f"{name.removesuffix(quote)}/{quote}"
+    return [f"{base}/{quote}:{base}{expiry}" for base, quote in splits(pair, ("USD",))]
 
 
 def _last_friday(year: int, month: int) -> date:

@@ -16,7 +16,7 @@ from crypto_assets.sources.feeds import ArchiveFeed, QueryFeed
 from crypto_assets.sources.kraken.files import KrakenFiles
 from crypto_assets.sources.kraken.instruments import KrakenInstruments
 from crypto_assets.sources.kraken.rest import KrakenRest
-from crypto_assets.sources.kraken.symbols import exchange_symbol, symbol_of
+from crypto_assets.sources.kraken.symbols import exchange_symbol, symbols_of
 from crypto_assets.sources.limits import Limit
 
 # Those of REST (1, 5, 15, 30, 60, 240, 1440 minutes); its weeks begin on Thursdays, and 15 days are no timeframe of ours.
@@ -68,8 +68,8 @@ class Kraken:
     def exchange_symbol(self, market_type: str, symbol: str) -> str:  # noqa: ARG002  there is one
         return exchange_symbol(symbol)
 
-    def symbol(self, market_type: str, name: str) -> str | None:
-        return symbol_of(name) if market_type == "spot" else None
+    def symbols(self, market_type: str, name: str) -> tuple[str, ...]:
+        return symbols_of(name) if market_type == "spot" else ()
 
     def expires_at(self, symbol: str) -> datetime | None:  # noqa: ARG002  spot does not expire
         return None

@@ -11,7 +11,7 @@ import pyarrow as pa
 from crypto_assets import datasets
 from crypto_assets.datasets.types import DECIMAL, INSTANT
 from crypto_assets.errors import BadContent
-from crypto_assets.sources.kraken.symbols import symbol_of
+from crypto_assets.sources.kraken.symbols import names_of
 from crypto_assets.sources.named import require_name
 
 _TIME = re.compile(r"([0-9]{1,11})(?:\.([0-9]{1,9}))?", re.ASCII)
@@ -41,7 +41,7 @@ def rows_of(key: str, answer: Any, widths: Sequence[int], symbol: str) -> tuple[
     rows = result[names[0]] if len(names) == 1 else None
     if not isinstance(rows, list) or "last" not in result:
         raise BadContent(f"{key}: expected the rows of one pair and `last`, found {', '.join(map(str, result))[:200]}")
-    if symbol_of(names[0]) != symbol:
+    if names[0] not in names_of(symbol):
         require_name(key, symbol, names)
     for row in rows:
         if not isinstance(row, list) or len(row) not in widths:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 
+from crypto_assets.sources.pair_names import faithful, splits
+
 # Kraken's code → the code that ccxt and other exchanges use (ccxt 4.5, kraken, commonCurrencies).
 _CODES = {
     "XBT": "BTC",
@@ -28,13 +30,14 @@ _WITH_LETTER = frozenset(
     | {"ZAUD", "ZCAD", "ZEUR", "ZGBP", "ZJPY", "ZUSD"}
 )
 
-# Quote currencies; the longest that fits is the quote (AssetPairs answers of 2021 and 2025).
+_LONG = {code[1:]: code for code in _WITH_LETTER}
+_TWO_LONG = 8
+
+# Quote currencies (AssetPairs answers of 2021 and 2025).
 _QUOTES = (
     *("PYUSD", "RLUSD", "USDT", "USDC", "USDG", "USDQ", "USDR", "EURC", "EURQ", "EURR", "EURT", "DAI"),
     *("XBT", "ETH", "DOT", "SOL", "BTC", "USD", "EUR", "GBP", "CAD", "AUD", "JPY", "CHF", "AED"),
 )
-_LONGEST_FIRST = tuple(sorted(_QUOTES, key=len, reverse=True))
-
 _PAIR = re.compile(r"[A-Z0-9]{3,}")
 
 
@@ -49,16 +52,20 @@ def unified(base: str, quote: str) -> str:
     return f"{_CODES.get(base, base)}/{_CODES.get(quote, quote)}"
 
 
-def symbol_of(name: str) -> str | None:
-    """Return the unified symbol of an altname or a canonical name; None if it is not a pair of ours."""
-    if not _PAIR.fullmatch(name):
-        return None
-    if len(name) == 8 and {name[:4], name[4:]} <= _WITH_LETTER:
-        return unified(name[1:4], name[5:])
-    if name == "USDTZUSD":  # the only newer asset with an old currency
-        return "USDT/USD"
-    for quote in _LONGEST_FIRST:
-        base = name.removesuffix(quote)
-        if base and base != name:
-            return unified(base, quote)
-    return None
+def names_of(symbol: str) -> tuple[str, str]:
+    """Return the altname of a unified symbol, and the longer canonical name of pairs of old assets (not all have one):
+    `XBTUSD` and `XXBTZUSD` for BTC/USD.
+    """
+    base, _, quote = symbol.partition("/")
+    first, second = _OWN.get(base, base), _OWN.get(quote, quote)
+    both_old = first in _LONG and second in _LONG
+    is_odd = (first, second) == ("USDT", "USD")  # the only newer asset with the longer code of a currency
+    return first + second, _LONG.get(first, first) + _LONG[second] if both_old or is_odd else first + second
+
+
+def symbols_of(name: str) -> tuple[str, ...]:
+    """Return the unified symbols that an altname can stand for; none for a canonical name, or for no pair of ours."""
+    if not _PAIR.fullmatch(name) or (len(name) == _TWO_LONG and {name[:4], name[4:]} <= _WITH_LETTER):
+        return ()
+    texts = [unified(base, quote) for base, quote in splits(name, _QUOTES)]
+    return faithful("spot", name, texts, exchange_symbol)

@@ -80,8 +80,9 @@ class Okx:
     def exchange_symbol(self, market_type: str, symbol: str) -> str:  # noqa: ARG002  the symbol says it
         return exchange_name(symbol)
 
-    def symbol(self, market_type: str, name: str) -> str | None:
-        return unified(market_type, name)
+    def symbols(self, market_type: str, name: str) -> tuple[str, ...]:
+        found = unified(market_type, name)
+        return () if found is None else (found,)
 
     def expires_at(self, symbol: str) -> datetime | None:
         # Delivery is at 08:00 UTC of the day in the name (OKX's documentation, expiry futures).

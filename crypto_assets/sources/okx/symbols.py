@@ -5,7 +5,7 @@ The market type of a contract follows from its quote: USD is `inverse` (margined
 
 from __future__ import annotations
 
-from crypto_assets.model import unified_symbol
+from crypto_assets.sources.pair_names import faithful
 
 _SWAP = "SWAP"
 _QUOTES = {"USDT": "linear", "USDC": "linear", "USD": "inverse"}
@@ -32,10 +32,7 @@ def unified(market_type: str, name: str) -> str | None:
         fits = _QUOTES.get(quote) == market_type and (ending == _SWAP or is_date)
         settle = quote if market_type == "linear" else base
         text = f"{base}/{quote}:{settle}" + (f"-{ending}" if is_date else "") if fits else ""
-    try:
-        return unified_symbol(text, market_type) if text else None
-    except ValueError:
-        return None
+    return next(iter(faithful(market_type, name, [text], exchange_name)), None)
 
 
 def kind_of(name: str) -> str:

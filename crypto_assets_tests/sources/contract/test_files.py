@@ -32,7 +32,7 @@ def test_symbols_have_one_name_each_way(lab: Lab, exchange: str, market_type: st
     found = lab.instruments_of(exchange, market_type)
     assert found
     for one in found:
-        assert sources.get(exchange).symbol(market_type, one.exchange_symbol) == one.symbol
+        assert sources.get(exchange).symbols(market_type, one.exchange_symbol) == (one.symbol,)
         assert sources.get(exchange).exchange_symbol(market_type, one.symbol) == one.exchange_symbol
 
 
