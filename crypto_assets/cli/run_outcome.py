@@ -31,7 +31,7 @@ Names = tuple[str, str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The requested days, and what could not be tried: hosts by exchange, symbols, words of the command.
+    """The requested days, and what could not be tried: hosts by exchange, unknown symbols by track, words of the command.
 
     Stored days of the tracks in `never_asked` were not verified either. `left` are incomplete days that were skipped
     because only another archive file can complete them. `unchosen`: one line for each entry whose rule has no symbol yet.
@@ -39,7 +39,7 @@ class Asked:
 
     requests: Sequence[Request]
     unreachable: Mapping[str, str] = field(default_factory=dict)
-    unknown: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
+    unknown: Mapping[Track, str] = field(default_factory=dict)
     misspelt: Sequence[str] = ()
     never_asked: Set[Track] = frozenset()
     left: Sequence[Problem] = ()
@@ -57,8 +57,7 @@ class Asked:
 
     def why_not(self, series: Series, symbol: str) -> str:
         """Return why a day has no record."""
-        unknown = self.unknown.get((series.exchange, series.market_type, symbol), "")
-        return unknown or self.unreachable.get(series.exchange, "")
+        return self.unknown.get(Track(series, symbol)) or self.unreachable.get(series.exchange, "")
 
 
 def records_of(ledger: Any, requests: Sequence[Request]) -> list[Any]:
@@ -214,9 +213,15 @@ def print_json(asked: Asked, found: Sequence[Any], problems: Sequence[Problem], 
     if asked.unreachable:
         answer["unreachable"] = [{"exchange": name, "reason": why} for name, why in asked.unreachable.items()]
     if asked.unknown:
-        names = ("exchange", "market_type", "symbol")
         answer["unknown_symbols"] = [
-            {**dict(zip(names, key, strict=True)), "reason": why} for key, why in asked.unknown.items()
+            {
+                "exchange": series.exchange,
+                "market_type": series.market_type,
+                "symbol": symbol,
+                "dataset": series.dataset,
+                "reason": why,
+            }
+            for (series, symbol), why in asked.unknown.items()
         ]
     if asked.misspelt:
         answer["misspelt"] = list(asked.misspelt)

@@ -55,10 +55,9 @@ def select(
     """
     _require("--exchange", [exchange] if exchange else [], {entry.exchange for entry in collection.series})
     _require("--market-type", [market_type] if market_type else [], {entry.market_type for entry in collection.series})
-    _require("--dataset", datasets, {name for entry in collection.series for name in entry.datasets})
-    _, wrong = known_symbols(collection, symbols)
-    if wrong:
-        raise ConfigError(wrong)
+    for _, wrong in (known_datasets(collection, datasets), known_symbols(collection, symbols)):
+        if wrong:
+            raise ConfigError(wrong)
     filters = {"--exchange": exchange, "--market-type": market_type, "--symbol": symbols, "--dataset": datasets}
     wanted = {_spelling(symbol) for symbol in symbols}
     result = []
@@ -120,6 +119,16 @@ def known_symbols(collection: Collection, symbols: Sequence[str]) -> tuple[list[
             good.append(symbol)
         else:
             wrong.append(f"--symbol {symbol}: not in {settings().config}; {_hint(symbol, there)}")
+    return good, wrong
+
+
+def known_datasets(collection: Collection, datasets: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the `--dataset` values that the collection has, and one message for each of the others."""
+    there = {name for entry in collection.series for name in entry.datasets}
+    good = [name for name in datasets if name in there]
+    wrong = [
+        f"--dataset {name}: not in {settings().config}; {_hint(name, there)}" for name in datasets if name not in there
+    ]
     return good, wrong
 
 

@@ -7,7 +7,7 @@ reported, and the others are collected.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -42,12 +42,13 @@ class Preflight:
     """The result: the requests that are left, and why the others were dropped.
 
     `unreachable` has the failure of each exchange with an unreachable host, `never_asked` the tracks that are dropped for it:
-    every feed of theirs is unreachable. `unknown` has one message for each unknown symbol.
+    every feed of theirs is unreachable. `unknown` says why the exchange does not know the symbol of a track; the other
+    datasets of that symbol are collected.
     """
 
     requests: list[Request]
     unreachable: dict[str, str] = field(default_factory=dict)
-    unknown: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    unknown: dict[Track, str] = field(default_factory=dict)
     never_asked: frozenset[Track] = frozenset()
 
 
@@ -92,7 +93,7 @@ def check(collection: Collection, requests: Sequence[Request], ledger: Ledger, t
             problems = pool.map(lambda track: _unknown(client, collection, track), new)
             unknown |= {track: problem for track, problem in zip(new, problems, strict=True) if problem}
     left = _left(requests, dropped | unknown.keys())
-    return Preflight(left, unreachable, _by_symbol(unknown), frozenset(dropped))
+    return Preflight(left, unreachable, unknown, frozenset(dropped))
 
 
 class _Hosts:
@@ -217,8 +218,13 @@ def _left(requests: Sequence[Request], dropped: Set[Track]) -> list[Request]:
     return [request for request in left if request.tracks]
 
 
-def _by_symbol(unknown: dict[Track, str]) -> dict[tuple[str, str, str], str]:
-    found: dict[tuple[str, str, str], str] = {}
-    for (series, symbol), problem in unknown.items():
-        found.setdefault((series.exchange, series.market_type, symbol), problem)
+def unknown_in_words(unknown: Mapping[Track, str]) -> list[str]:
+    """Return one line for each unknown symbol of a market, which names all its unknown datasets."""
+    by_symbol: dict[tuple[str, str, str], list[Track]] = {}
+    for track in unknown:
+        by_symbol.setdefault((track.series.exchange, track.series.market_type, track.symbol), []).append(track)
+    found = []
+    for first, *others in by_symbol.values():
+        more = f"; nor is it known for {', '.join(one.series.dataset for one in others)}" if others else ""
+        found.append(unknown[first] + more)
     return found

@@ -13,8 +13,9 @@ from click.testing import CliRunner
 from crypto_assets.cli import cli, options
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.partitions import Ledger
+from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
-from crypto_assets_tests.cli.test_bad_input import BTC, collection_of
+from crypto_assets_tests.cli.test_bad_input import BTC, START, collection_of
 from crypto_assets_tests.command import Command, no_traceback
 
 # ---- collection.yaml and arguments -----------------------------------------------------------------------------------
@@ -130,6 +131,30 @@ def test_a_misspelt_symbol_option_does_not_stop_the_others(
     assert answer.message.endswith("did you mean BTC/USDT?")
     assert answer.json["states"] == {"available": 1}
     assert len(answer.json["misspelt"]) == 1
+
+
+def test_an_unknown_symbol_of_one_dataset_and_an_unknown_dataset_do_not_stop_their_siblings(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    command, swap = Command.at(tmp_path, postgres_url), "BTC/USDT:USDT"
+    world = SyntheticArchive({"linear": ["BTCUSDT"]}, START, START, trades_per_day=300)
+    with SandboxServer(world) as server:  # a day: there is no monthly file of funding
+        content = collection_of(server.archive_url)
+        part = {"market_type": "linear", "datasets": ["funding_rates", "ohlcv_1h"], "symbols": [swap, "NO/USDT:USDT"]}
+        content["series"] = [{**content["series"][0], **part, "rest": False}]
+        command.configure(content)
+        names = ("--dataset", "ohlcv_1h", "--dataset", "funding_rates", "--dataset", "traids")
+        answer = command("collect", "--from", str(START), "--to", str(START), *names, "--json")
+    assert answer.code == 1
+    assert answer.json["states"] == {"available": 1}
+    assert answer.json["rows"] == 24
+    unknown = {(one["symbol"], one["dataset"]) for one in answer.json["unknown_symbols"]}
+    assert unknown == {(swap, "funding_rates"), ("NO/USDT:USDT", "funding_rates"), ("NO/USDT:USDT", "ohlcv_1h")}
+    assert {(one["symbol"], one["dataset"]) for one in answer.json["problems"]} == unknown
+    lines = [line for line in answer.err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 3
+    assert lines[0].startswith("error: --dataset traids: not in ")
+    assert sum(line.endswith("Check `symbols` in collection.yaml; nor is it known for ohlcv_1h") for line in lines) == 1
 
 
 def test_collect_from_today_goes_to_today(plain: Command) -> None:

@@ -168,21 +168,24 @@ def _require_same(collection: Any, *, new_lake: bool, new_origin: bool) -> None:
 
 
 def _without_misspelt(collection: Any, filters: dict[str, Any]) -> list[str]:
-    """Remove symbols that the collection does not have from the filters; print and return what is wrong with them.
+    """Remove symbols and datasets that the collection does not have from the filters; print and return what is wrong.
 
     Raises:
-        ConfigError: no symbol is left.
+        ConfigError: no symbol or no dataset is left.
     """
     from crypto_assets.config import selection
     from crypto_assets.errors import ConfigError
 
-    good, wrong = selection.known_symbols(collection, filters["symbols"])
-    if wrong and not good:
-        raise ConfigError(wrong)
-    for problem in wrong:
+    found: list[str] = []
+    for name, known in (("symbols", selection.known_symbols), ("datasets", selection.known_datasets)):
+        good, wrong = known(collection, filters[name])
+        if wrong and not good:
+            raise ConfigError(wrong)
+        filters[name] = tuple(good)
+        found += wrong
+    for problem in found:
         _say_wrong(problem)
-    filters["symbols"] = tuple(good)
-    return wrong
+    return found
 
 
 def collect_all(
@@ -212,8 +215,8 @@ def collect_all(
     with err.status("asking the exchange"):
         found = with_ledger(lambda ledger: preflight.check(collection, requests, ledger, today()), make=True)
     if found.unknown and not found.requests and not found.unreachable:
-        raise UnknownSymbol(list(found.unknown.values()))
-    for problem in found.unknown.values():
+        raise UnknownSymbol(preflight.unknown_in_words(found.unknown))
+    for problem in preflight.unknown_in_words(found.unknown):
         _say_wrong(problem)
     down = dict(found.unreachable)
     if found.requests:
