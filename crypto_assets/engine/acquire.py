@@ -132,10 +132,14 @@ class Acquirer:
         was = _edges_before(known, days, obj)
         if (span := self._stored_span(target, period, current, known, was)) is not None:
             return [_with_edges(day, span) for day in current]
-        instrument = self._instruments.of(target.track, days[0])
+        (instrument, _), *others = sizes = self._instruments.by_size(target.track, days)
         if instrument is None and needs_instrument(target.series):
             unknown = no_instrument(target.track)
             return [Day(target, Partition(target.symbol, day), outcome=refused(target, day, unknown)) for day in days]
+        if others:  # the contract changed within the file: each of its sizes converts its own days
+            holders = [replace(holder, days=tuple(of_size)) for _, of_size in sizes]
+            found = [day for one in holders for day in self._fetch_files(target, one, known)]
+            return sorted(found, key=lambda one: one.partition.day)
         try:
             read = read_files(
                 self._site(target.series),

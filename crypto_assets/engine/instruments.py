@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 from crypto_assets import sources
@@ -228,6 +229,14 @@ class InstrumentsOfDays:
                 self._versions[track] = versions_of(self._collection, self._ledger, track)
             known = valid_at(self._versions[track], Partition(track.symbol, day).end)
         return known.instrument if known else None
+
+    def by_size(self, track: Track, days: Iterable[date]) -> list[tuple[Instrument | None, list[date]]]:
+        """Return the days by the contract size that converts their amounts; all of them without an instrument, as in `of`."""
+        found: dict[Decimal | None, tuple[Instrument | None, list[date]]] = {}
+        for day in days:
+            instrument = self.of(track, day)
+            found.setdefault(instrument and instrument.contract_size, (instrument, []))[1].append(day)
+        return list(found.values())
 
 
 def versions_of(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pyarrow.parquet as pq
@@ -14,9 +16,10 @@ from crypto_assets import sources
 from crypto_assets.engine.instruments import refresh_instruments
 from crypto_assets.ledger.instruments import days_with_other_size, instruments_at, write_instruments
 from crypto_assets.ledger.partitions import Ledger
-from crypto_assets.model import State
+from crypto_assets.model import Partition, Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.sources.epoch import EPOCH
 from crypto_assets.sources.facts import Facts
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests import project
@@ -26,6 +29,7 @@ from crypto_assets_tests.workbench import Workbench
 FIRST, LAST = date(2024, 1, 1), date(2024, 1, 4)
 LINEAR = ("binance", "linear")
 SYMBOL = "BTC/USDT:USDT"
+MONTH = "data/futures/cm/monthly/aggTrades/BTCUSD_PERP/BTCUSD_PERP-aggTrades-2024-01.zip"
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +80,47 @@ def test_the_size_stands_in_file_and_ledger_and_a_day_with_another_size_is_found
     assert mine.command("validate", "--to", "2024-01-01").code == 1, "the symbol has such a day"
     assert mine.command("collect", "--from", "2024-01-01", "--to", "2024-01-02").code == 0
     assert {one.source_contract_size for one in mine.records().values()} == {"1"}, "what is stored stays as it is"
+
+
+def test_each_day_of_a_month_is_converted_by_its_own_size(tmp_path, postgres_url, monkeypatch):
+    """A month's file of COIN-M futures: the contract is halved on 16 January, and the daily files are missing."""
+    market, symbol, first, last = ("binance", "inverse"), "BTC/USD:BTC", date(2024, 1, 1), date(2024, 1, 31)
+    archive = SyntheticArchive({"inverse": ["BTCUSD_PERP"]}, first, date(2024, 2, 19), seed=5, trades_per_day=48)
+    archive.now = datetime(2024, 2, 10, tzinfo=UTC)
+    with SandboxServer(archive) as server:
+        server.app.state.faults.on("late", pattern="*/daily/*", kinds=("listing", "object", "checksum"))
+        wanted = entry(["agg_trades"], [symbol], first, "inverse") | {"end": last}
+        mine = project.make(server, tmp_path, postgres_url, monkeypatch, wanted)
+        migrate(postgres_url)
+        asked, halved_at = datetime(2023, 12, 1, tzinfo=UTC), datetime(2024, 1, 16, 12, tzinfo=UTC)
+        with Ledger(postgres_url) as ledger:
+            refresh_instruments(mine.collection, ledger, now=asked)
+            with ledger.transaction() as connection:
+                known = instruments_at(connection, *market, asked)[symbol].instrument
+                connection.execute("UPDATE market.instruments SET valid_until = %s", (halved_at,))
+                connection.execute("DELETE FROM collection.instrument_looks")
+                write_instruments(connection, *market, [replace(known, contract_size=Decimal(50))], halved_at)
+        assert known.contract_size == 100
+        work = Workbench(server, postgres_url, tmp_path / "lake", *mine.content["series"])
+        days = [date(2024, 1, 15), date(2024, 1, 16), date(2024, 1, 17)]
+        result = work.collect(first, last)
+        assert {result.of(day, "agg_trades", symbol, "inverse").state for day in days} == {State.AVAILABLE}
+        records = {key[-1]: one for key, one in mine.records().items()}
+        assert {day: records[day].source_contract_size for day in days} == dict(
+            zip(days, ("100", "50", "50"), strict=True)
+        )
+        assert {one.source_key for one in records.values()} == {MONTH}
+        with zipfile.ZipFile(io.BytesIO(server.app.state.source.read(MONTH))) as packed:
+            lines = packed.read(packed.namelist()[0]).decode().splitlines()[1:]
+        series = Series.named(*market, "agg_trades")
+        for day, size in zip(days, (100, 50, 50), strict=True):
+            rows = work.lake.read_partition(series, Partition(symbol, day)).to_pylist()
+            expected = [
+                cells
+                for cells in (line.split(",") for line in lines)
+                if str(EPOCH + timedelta(milliseconds=int(cells[5])))[:10] == str(day)
+            ]
+            assert [row["agg_trade_id"] for row in rows] == [int(cells[0]) for cells in expected]
+            assert rows
+            for row, cells in zip(rows, expected, strict=True):
+                assert abs(row["amount"] - Decimal(cells[2]) * size / Decimal(cells[1])) < Decimal("1e-17")

@@ -37,7 +37,7 @@ from crypto_assets.errors import (
 )
 from crypto_assets.ledger.objects import etag_of
 from crypto_assets.machine.thread_pool import DaemonPool
-from crypto_assets.model import Instrument, Outcome, Partition, Series, SourceFile, State
+from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
 from crypto_assets.quality.after_run import close_run
 from crypto_assets.quality.quarantine.refused_files import RefusedFile, drop
 from crypto_assets.rows.arrange import Arranged
@@ -211,7 +211,10 @@ class Restorer:
         span = sources.span_of(target.series, source.key)
         found: dict[date, tuple[SourceFile, Arranged]] = {}
         try:
-            for instrument, days in self._days_by_instrument(target).items():
+            instruments = InstrumentsOfDays(self._collection, self._ledger)
+            for instrument, days in instruments.by_size(target.track, target.days):
+                if instrument is None and needs_instrument(target.series):
+                    raise no_instrument(target.track)
                 rows = sources.parse(*target.track, source.key, content, instrument)
                 parts = split_days(target.series, rows, source.key, (span.first_day, span.last_day), days)
                 mine = converted(source, instrument)
@@ -219,21 +222,6 @@ class Restorer:
         except (MalformedFile, InvalidRows) as error:
             quarantine(self._lake, source.key, content, error, target, target.days, source)
             raise
-        return found
-
-    def _days_by_instrument(self, target: Target) -> dict[Instrument | None, list[date]]:
-        """Return the days of a target by what its instrument was then; None where no amounts are converted.
-
-        Raises:
-            TransientError: amounts are contracts, and nobody knows their size.
-        """
-        instruments = InstrumentsOfDays(self._collection, self._ledger)
-        found: dict[Instrument | None, list[date]] = {}
-        for day in target.days:
-            instrument = instruments.of(target.track, day)
-            if instrument is None and needs_instrument(target.series):
-                raise no_instrument(target.track)
-            found.setdefault(instrument, []).append(day)
         return found
 
     def _store(self, result: Restored, day: Day) -> None:
