@@ -2,9 +2,9 @@
 
 The key is the number that the exchange gives them; without one, the time and the place among the trades of that instant.
 
-A price or an amount of 0 is refused with its day. No file that anybody reports has a single one in a good day: futures streams
-of Binance send them (price and amount 0, type NA: nautechsystems/nautilus_trader#2588), its files leave these trades out
-(binance-public-data #190), and small amounts of Bybit's spot are small, not 0 (nautechsystems/nautilus_trader#2644).
+A price or an amount of 0 is refused with its day. No file that anybody reports has a single one in a good day: futures
+streams of Binance send them (price and amount 0, type NA: nautechsystems/nautilus_trader#2588), its files leave these trades
+out (binance-public-data #190), and small amounts of Bybit's spot are small, not 0 (nautechsystems/nautilus_trader#2644).
 """
 
 from __future__ import annotations

@@ -235,7 +235,8 @@ class InstrumentsOfDays:
         found: dict[Decimal | None, tuple[Instrument | None, list[date]]] = {}
         for day in days:
             instrument = self.of(track, day)
-            found.setdefault(instrument and instrument.contract_size, (instrument, []))[1].append(day)
+            size = None if instrument is None else instrument.contract_size
+            found.setdefault(size, (instrument, []))[1].append(day)
         return list(found.values())
 
 

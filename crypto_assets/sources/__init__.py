@@ -74,6 +74,8 @@ class Source(Protocol):
     """Words of its errors that mean a ban, also inside an answer with status 200; spaces do not count."""
     first_ban_s: float
     """The seconds of a first ban, where an answer does not say how long; each further one counts as twice as long."""
+    banned_together: frozenset[str]
+    """Budgets of one host: a ban in one of them is a ban in all. The other budgets have hosts of their own."""
     withheld: frozenset[int]
     """HTTP statuses of its archive that mean "no such file", besides 404."""
     unknown_symbol_words: tuple[str, ...]

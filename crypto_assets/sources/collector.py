@@ -58,6 +58,7 @@ class Collector(ABC):
     archive_bans: frozenset[int] = frozenset()
     ban_words: tuple[str, ...] = ()
     first_ban_s = FIRST_BAN_S
+    banned_together: frozenset[str] = frozenset()
     withheld: frozenset[int] = frozenset()
     final = True
     settle = timedelta(seconds=30)

@@ -340,9 +340,9 @@ class View:
         """
         return self.client._request("GET", url, params, headers, bound, self.endpoint)
 
-    def asked_to_wait(self, url: str, decision: WaitUntil, status: int, reason: str) -> None:
+    def asked_to_wait(self, decision: WaitUntil, status: int, reason: str) -> None:
         """Begin a cool-down of all processes that the text of an answer asks for (an error inside a 200)."""
-        self.client._guard.asked_to_wait(self.endpoint, host_of(url), decision, status, reason)
+        self.client._guard.asked_to_wait(self.endpoint, decision, status, reason)
 
     def head(self, url: str) -> httpx.Response:
         """Return the head of the answer that `get` would return; raises the same errors."""

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from crypto_assets import sources
 from crypto_assets.errors import CircuitOpen, HostRefused, Stopped
@@ -158,7 +157,7 @@ class Guard:
                 limiter.counted(*counted, permit.began, at)
         decision = decide(status, exchange=endpoint.exchange, rest=self._is_rest(endpoint), retry_after_s=retry_after_s)
         if isinstance(decision, WaitUntil):
-            self._cool_down(endpoint, permit.host, decision, status, f"{permit.host} answered {status}")
+            self._cool_down(endpoint, decision, status, f"{permit.host} answered {status}")
         if status < 500:
             self._succeeded(Key(endpoint.exchange, endpoint.kind, permit.host))
 
@@ -206,15 +205,15 @@ class Guard:
 
     def _wait_cool_down(self, endpoint: Endpoint, host: str, stop: threading.Event | None) -> None:
         waited = False
-        while found := self._cooling(endpoint, host):
-            budget, (until, status, reason) = found
+        while found := self._fresh().cool.get((endpoint.exchange, endpoint.budget)):
+            until, status, reason = found
             left = until - time.monotonic()
             if left <= 0:
                 break
             if left > self._patience_s:
                 retry_at = datetime.now(UTC) + timedelta(seconds=left)
                 raise HostRefused(
-                    f"{host}: requests are paused because {reason}; all of {endpoint.exchange} {budget} "
+                    f"{host}: requests are paused because {reason}; all of {endpoint.exchange} {endpoint.budget} "
                     f"waits until {_clock(left)}; then `crypto-assets fill`",
                     status=status,
                     retry_after_s=left,
@@ -231,23 +230,10 @@ class Guard:
         _, limiter = self._budget(endpoint)
         if limiter is None:
             return None
-        while True:
-            found = limiter.acquire(endpoint.weight, stop)
-            if isinstance(found, Cooling):
-                self._note_cool_down(endpoint.exchange, endpoint.budget, found)
-            elif self._cooling(endpoint, host) is None:
-                return found
-            elif found is not None:  # another budget of the host was banned while this request waited for its turn
-                limiter.arrived(found, time.monotonic())
+        while isinstance(found := limiter.acquire(endpoint.weight, stop), Cooling):
+            self._note_cool_down(endpoint, found)
             self._wait_cool_down(endpoint, host, stop)
-
-    def _cooling(self, endpoint: Endpoint, host: str) -> tuple[str, tuple[float, int, str]] | None:
-        """Return the longest cool-down that a request must wait for, after the name of what is paused; None: none."""
-        cool, exchange = self._fresh().cool, endpoint.exchange
-        names = (_banned_at(endpoint, host), endpoint.budget)
-        now = time.monotonic()
-        found = [(name, one) for name in names if (one := cool.get((exchange, name))) is not None and one[0] > now]
-        return max(found, key=lambda one: one[1][0], default=None)
+        return found
 
     def _sleep(self, seconds: float, stop: threading.Event | None) -> None:
         deadline = time.monotonic() + seconds
@@ -288,24 +274,24 @@ class Guard:
         if found is not None:
             self._breakers.succeeded(key)
 
-    def asked_to_wait(self, endpoint: Endpoint, host: str, decision: WaitUntil, status: int, reason: str) -> None:
+    def asked_to_wait(self, endpoint: Endpoint, decision: WaitUntil, status: int, reason: str) -> None:
         """Begin a cool-down that the text of an answer asks for (an error inside a 200)."""
-        self._cool_down(endpoint, host, decision, status, reason)
+        self._cool_down(endpoint, decision, status, reason)
 
-    def _cool_down(self, endpoint: Endpoint, host: str, decision: WaitUntil, status: int, reason: str) -> None:
-        """Pause a budget; by a ban, all budgets that have the host."""
+    def _cool_down(self, endpoint: Endpoint, decision: WaitUntil, status: int, reason: str) -> None:
+        """Pause a budget; by a ban, every budget that has the same host."""
         if decision.seconds is not None:
             reason += f" and asked to wait {decision.seconds:g} s"
         seconds, first_ban_s = decision.seconds, decision.first_s if decision.ban else None
-        for budget in dict.fromkeys((*([_banned_at(endpoint, host)] if decision.ban else ()), endpoint.budget)):
-            budget_id, _ = self._budget(replace(endpoint, budget=budget))
+        for paused in _banned_together(endpoint) if decision.ban else [endpoint]:
+            budget_id, _ = self._budget(paused)
             seconds = limit_state.cool_down(self._database, budget_id, seconds, status, reason, first_ban_s=first_ban_s)
-            self._note_cool_down(endpoint.exchange, budget, Cooling(seconds, status, reason))
+            self._note_cool_down(paused, Cooling(seconds, status, reason))
 
-    def _note_cool_down(self, exchange: str, budget: str, found: Cooling) -> None:
+    def _note_cool_down(self, endpoint: Endpoint, found: Cooling) -> None:
         with self._lock:
             until = time.monotonic() + found.seconds
-            self._known.cool[exchange, budget] = until, found.status, found.reason
+            self._known.cool[endpoint.exchange, endpoint.budget] = until, found.status, found.reason
 
     def _budget(self, endpoint: Endpoint) -> tuple[int, Limiter | None]:
         """Return the row of a budget and its limiter (None without limits); the row is made on first use."""
@@ -350,17 +336,13 @@ class Guard:
         return endpoint.budget not in ("archive", "listing")
 
 
-def _banned_at(endpoint: Endpoint, host: str) -> str:
-    """Return the name under which the bans of a host are kept: an address is banned for all budgets that have the host.
-
-    Files and listings have a budget each; but where the exchange's listing and its API are one host, they are banned
-    together. Hosts of the exchange's own decide it, because a collection may name one host for all.
-    """
-    if endpoint.budget == "listing":
-        source = sources.get(endpoint.exchange)
-        if urlsplit(source.listing_url).hostname != urlsplit(source.rest_url).hostname:
-            return endpoint.budget
-    return endpoint.budget if endpoint.budget == "archive" else f"rest at {host}"
+def _banned_together(endpoint: Endpoint) -> list[Endpoint]:
+    """Return the budgets that a ban of one of them pauses; the first one counts how often that was."""
+    exchange = endpoint.exchange
+    together = sources.get(exchange).banned_together if exchange in sources.names() else frozenset[str]()
+    if endpoint.budget not in together:
+        return [endpoint]
+    return [replace(endpoint, budget=budget) for budget in sorted(together)]
 
 
 def _moment(seconds: float | None) -> float | None:

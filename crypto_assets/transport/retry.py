@@ -45,7 +45,7 @@ class Retry:
 @dataclass(frozen=True, slots=True)
 class WaitUntil:
     """No requests for `seconds`; None: the exchange did not say how long. `ban` is more than a slow-down: it holds for every
-    request to the host, and lasts `first_s` the first time where the exchange does not say how long.
+    budget that has the host, and lasts `first_s` the first time where the exchange does not say how long.
     """
 
     seconds: float | None

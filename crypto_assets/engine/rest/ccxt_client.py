@@ -117,7 +117,7 @@ class RestApi:
         shown = f"{url.partition('?')[0]}: expected rows, {said}"
         match found.decision:
             case WaitUntil() as wait:
-                self._client.at(call.endpoint).asked_to_wait(url, wait, 200, f"of {said.removeprefix('found ')}")
+                self._client.at(call.endpoint).asked_to_wait(wait, 200, f"of {said.removeprefix('found ')}")
                 if attempt < ATTEMPTS:
                     return True
                 raise HostRefused(f"{shown}; `crypto-assets fill` tries it again", status=429, url=url)
@@ -136,7 +136,7 @@ class RestApi:
         body = str(error.evidence.get("body", ""))
         if (ban := banned_in_words(call.endpoint.exchange, body)) is not None:
             said = f"of an error in the answer: {' '.join(body.split())[:200]}"
-            self._client.at(call.endpoint).asked_to_wait(url, ban, error.status, said)
+            self._client.at(call.endpoint).asked_to_wait(ban, error.status, said)
             return None
         try:
             answer = json.loads(body, parse_float=str)

@@ -53,6 +53,7 @@ class Binance:
     archive_bans: frozenset[int] = frozenset()
     ban_words: tuple[str, ...] = ()
     first_ban_s = FIRST_BAN_S
+    banned_together: frozenset[str] = frozenset()
     withheld: frozenset[int] = frozenset()
     unknown_symbol_words: tuple[str, ...] = ()
 

@@ -57,6 +57,7 @@ class Bybit:
     # 10018 is the limit of an address, as 403 is: it ends ten minutes after the last request (v5 "rate-limit", "error").
     ban_words = ('"retCode":10018',)
     first_ban_s = 600.0
+    banned_together: frozenset[str] = frozenset()
     withheld: frozenset[int] = frozenset()
     unknown_symbol_words: tuple[str, ...] = ()
 

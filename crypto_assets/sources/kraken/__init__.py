@@ -48,6 +48,7 @@ class Kraken:
     # limit exceeded` restricts for some seconds only, longer if requests go on (Kraken's REST guide, "Rate limits").
     ban_words = ("EGeneral:Temporary lockout",)
     first_ban_s = 900.0
+    banned_together: frozenset[str] = frozenset()
     withheld: frozenset[int] = frozenset()
     unknown_symbol_words = ("EQuery:Unknown asset pair",)
 

@@ -47,6 +47,7 @@ class Okx:
     archive_bans = frozenset({403})
     ban_words: tuple[str, ...] = ()
     first_ban_s = FIRST_BAN_S
+    banned_together = frozenset({"listing", "candles", "trades", "funding", "public"})
     withheld: frozenset[int] = frozenset()
     unknown_symbol_words: tuple[str, ...] = ()
 
