@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from crypto_assets.ledger.coverage import Coverage
 from crypto_assets.ledger.pauses import Control
 from crypto_assets.ledger.progress import Progress
+from crypto_assets.ledger.symbol_rules import Unchosen
 from crypto_assets.model import State
 from crypto_assets.model.described import means
 from crypto_assets.model.kinds import Kind
@@ -106,10 +107,14 @@ class Minutes(Answer):
     cause_evidence: Mapping[str, Any]
 
 
-class Gap(Track):
-    """An incomplete day."""
+class Gap(Answer):
+    """An incomplete day; or a dataset of an entry whose rule has no symbol yet: then symbol and day are null."""
 
-    day: date
+    exchange: str
+    market_type: str
+    symbol: str | None = Field(description="As ccxt writes it: `BTC/USDT`, `BTC/USDT:USDT`.")
+    dataset: str
+    day: date | None
     state: State | None = Field(description="null: not collected yet.")
     reason: str
     cause: Kind
@@ -136,6 +141,7 @@ class Status(Answer):
     """Coverage of every series, active runs and pauses."""
 
     series: list[Coverage]
+    entries_without_symbols: list[Unchosen] = Field(description="Entries whose rule has no symbol yet, by dataset.")
     runs: list[Run]
     pauses: list[Control]
 

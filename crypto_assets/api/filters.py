@@ -38,7 +38,7 @@ def _unknown(name: str, value: str, known: set[str]) -> Problem:
 
 def _names(collection: Collection) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {name: set() for name in NAMES}
-    for entry in collection.series:
+    for entry in (*collection.series, *collection.ruled):
         found["symbol"].update(entry.symbols)
         for series in entry.series:
             for name in ("exchange", "market_type", "dataset"):

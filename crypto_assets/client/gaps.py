@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crypto_assets.client.catalog import NAMES, Names, filtered
 from crypto_assets.client.forms import COUNT, DAY, FLAG, TEXT, Answer, Form, require_form, table_in, with_facts
-from crypto_assets.client.home import from_ledger, home_facts, of_home, the_lake, today
+from crypto_assets.client.home import from_ledger, home_facts, names_of, of_home, the_lake, today
 from crypto_assets.config.environment import settings_at_start
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.coverage import Coverage
 from crypto_assets.model import STORED_STATES
+from crypto_assets.model.kinds import Kind
 
 if TYPE_CHECKING:
+    from crypto_assets.config.collection import Collection
     from crypto_assets.ledger.partitions import Ledger
+    from crypto_assets.ledger.symbol_rules import Unchosen
     from crypto_assets.quality.gap_causes import Explained
 
 GAPS = {
@@ -56,8 +59,9 @@ def gaps(
     Returns:
         Columns: `exchange`, `market_type`, `dataset`, `symbol`, `day`, `state` (null: not collected yet), `reason`, `cause`
         (docs/concepts/incidents.md), `minutes_missing` (of a partial day as its bars show, null if they do not; of a day
-        without rows all 1440), `acknowledged` (who accepts the day, when and why) and `open`: nobody accepts it. No rows:
-        nothing is missing. `crypto-assets gaps` asks the exchange again about days that are `no_data` by inference, if the
+        without rows all 1440), `acknowledged` (who accepts the day, when and why) and `open`: nobody accepts it. Where an
+        entry by rule (`symbols: all`) has no symbol yet, `symbol` and `day` are null, and `reason` says why. No rows: nothing
+        is missing. `crypto-assets gaps` asks the exchange again about days that are `no_data` by inference, if the
         last look is a day old; this function does not.
 
     Raises:
@@ -85,7 +89,13 @@ def _gaps(first: date | None, last: date | None, symbols: Names, **filters: Name
         for entry in collection.series
         for track in entry.tracks
     }
-    kept = filtered([Coverage(*names) for names in named], symbols, **filters)
+    waiting = _waiting(collection, first, last, symbols, **filters)
+    try:
+        kept = filtered([Coverage(*names) for names in named], symbols, **filters)
+    except ConfigError:
+        if not waiting:  # else the filters match an entry without symbols
+            raise
+        kept = []
     tracks = {named[one.exchange, one.market_type, one.symbol, one.dataset] for one in kept}
 
     def known(ledger: Ledger) -> list[Explained]:
@@ -94,7 +104,29 @@ def _gaps(first: date | None, last: date | None, symbols: Names, **filters: Name
             ledger, list(find(collection, ledger, today(), tracks=tracks, first=first, last=last, lost=lost))
         )
 
-    return [_gap_row(one) for one in from_ledger(known)]
+    return [*map(_unchosen_row, waiting), *map(_gap_row, from_ledger(known) if tracks or not waiting else ())]
+
+
+def _waiting(
+    collection: Collection, first: date | None, last: date | None, symbols: Names, **filters: Names
+) -> list[Unchosen]:
+    """Return the datasets of entries without a symbol yet that match the filters."""
+    from crypto_assets.config.selection import without_symbols
+    from crypto_assets.ledger.symbol_rules import unchosen
+
+    given = {name: names_of(name, values) for name, values in filters.items()}
+    some = names_of("symbols", symbols) or ()
+    entries = without_symbols(collection, first, last or today() - timedelta(days=1), symbols=some)
+    return [
+        one
+        for one in unchosen(collection, entries)
+        if all(values is None or getattr(one, name) in values for name, values in given.items())
+    ]
+
+
+def _unchosen_row(one: Unchosen) -> dict[str, Any]:
+    facts = {"exchange": one.exchange, "market_type": one.market_type, "dataset": one.dataset, "reason": one.reason}
+    return dict.fromkeys(GAPS) | facts | {"cause": Kind.NOT_COLLECTED.value, "open": True}
 
 
 def _gap_row(one: Explained) -> dict[str, Any]:

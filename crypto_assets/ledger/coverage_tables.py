@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from crypto_assets.ledger.coverage import Coverage
+from crypto_assets.ledger.symbol_rules import Unchosen
 from crypto_assets.model import NOT_JUDGED, path_symbol
 from crypto_assets.model.day_counts import DAY_COUNTS, counted
 
@@ -72,6 +73,12 @@ def _table(found: Sequence[Coverage], without: Sequence[str], *, more: bool = Fa
 def status_json(one: Coverage) -> dict[str, Any]:
     """Return the coverage of one asset as the command line and the API show it."""
     return {name: str(value) if isinstance(value, date) else value for name, value in asdict(one).items()}
+
+
+def unchosen_json(one: Unchosen) -> dict[str, Any]:
+    """Return a dataset whose entry has no symbol yet in the form of `status_json`: no symbol, no days, and the reason."""
+    nothing = status_json(Coverage(one.exchange, one.market_type, "", one.dataset))
+    return nothing | {"symbol": None, "entry": one.entry, "rule": one.rule, "reason": one.reason}
 
 
 def _coverage(records: Sequence[Any]) -> Coverage:

@@ -8,6 +8,7 @@ BEFORE, so that nothing of a day decides about the day itself; a symbol that was
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,18 @@ NO_VOLUME = (
     "no symbol is known yet for `{rule}`: it ranks the 1d bars in Postgres of the days before; let an entry of its own "
     "collect `ohlcv_1d` for them, then run `collect` again"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Unchosen:
+    """One dataset of an entry whose rule has chosen no symbol yet: nothing of it is collected, and no day can say so."""
+
+    entry: str
+    exchange: str
+    market_type: str
+    dataset: str
+    rule: str
+    reason: str
 
 
 def load_known_collection(path: Path) -> Collection:
@@ -104,6 +117,23 @@ def hints(collection: Collection, entries: Sequence[SeriesEntry] | None = None) 
         f"{collection.name_of(entry)}: " + (NO_VOLUME if entry.rule.top else NO_SYMBOLS).format(rule=entry.rule)
         for entry in (collection.ruled if entries is None else entries)
         if entry.rule and entry.waits_for_symbols
+    ]
+
+
+def unchosen(collection: Collection, entries: Sequence[SeriesEntry] | None = None) -> list[Unchosen]:
+    """Return the datasets of entries whose rule chooses nothing yet; of all entries, or of some."""
+    return [
+        Unchosen(
+            collection.name_of(entry),
+            entry.exchange,
+            entry.market_type,
+            dataset,
+            str(entry.rule),
+            f"not collected yet: {hint.partition(': ')[2]}",
+        )
+        for entry in (collection.ruled if entries is None else entries)
+        for hint in hints(collection, [entry])
+        for dataset in entry.datasets
     ]
 
 

@@ -17,6 +17,7 @@ from crypto_assets.ledger.acknowledgements import Acknowledgement
 from crypto_assets.ledger.coverage_tables import names, record_names
 from crypto_assets.ledger.gaps import Gap
 from crypto_assets.ledger.minutes import start_of
+from crypto_assets.ledger.symbol_rules import Unchosen
 from crypto_assets.model import DAY, STORED_STATES
 from crypto_assets.model.kinds import Kind
 from crypto_assets.storage.database import Database
@@ -70,6 +71,23 @@ def acknowledgement_json(one: Acknowledgement) -> dict[str, Any]:
         "by": one.by,
         "at": one.at.isoformat(),
         "withdrawn": one.withdrawn,
+    }
+
+
+def unchosen_json(one: Unchosen) -> dict[str, Any]:
+    """Return a dataset whose entry has no symbol yet in the form of a gap: symbol and day are null."""
+    return {
+        "exchange": one.exchange,
+        "market_type": one.market_type,
+        "symbol": None,
+        "dataset": one.dataset,
+        "day": None,
+        "state": None,
+        "reason": one.reason,
+        "cause": Kind.NOT_COLLECTED.value,
+        "cause_evidence": {"entry": one.entry, "rule": one.rule},
+        "acknowledged": None,
+        "minutes": [],
     }
 
 

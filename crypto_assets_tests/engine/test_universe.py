@@ -21,6 +21,7 @@ from crypto_assets.sandbox.faults import make_fault
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests import project
+from crypto_assets_tests.api.test_api import serving
 from crypto_assets_tests.project import key
 
 FIRST, LAST = date(2024, 1, 1), date(2024, 1, 31)
@@ -310,5 +311,26 @@ def test_an_entry_whose_listing_failed_is_named_and_no_command_calls_it_complete
             found.out,
         )
         assert "nothing is missing" not in found.out
+    reason = f"not collected yet: {said.removeprefix('perpetual: ')}"
+    facts = {"exchange": "binance", "market_type": "linear", "symbol": None, "dataset": "ohlcv_1d", "reason": reason}
+    (gap,) = mine.command("gaps", *days, "--json").json
+    assert mine.command("gaps", *days, "--json", "--market-type", "linear").json == [gap]
+    assert gap.items() >= (facts | {"day": None, "state": None, "cause": "not_collected", "acknowledged": None}).items()
+    assert gap["cause_evidence"] == {"entry": "perpetual", "rule": "all"}
+    named, waiting = mine.command("status", "--json").json
+    assert waiting.items() >= (facts | {"entry": "perpetual", "rule": "all", "days": 0, "complete": 0}).items()
+    assert (named["symbol"], named["complete"]) == ("BTC/USDT", 1)
+    for given in ({}, {"exchange": "binance", "market_type": "linear"}):
+        frame = crypto_assets.gaps(start=days[1], end=days[3], as_="arrow", **given)
+        (row,) = frame.to_pylist()
+        assert row.items() >= (facts | {"day": None, "state": None, "cause": "not_collected", "open": True}).items()
+    assert crypto_assets.gaps(start=days[1], end=days[3], market_type="spot", as_="arrow").num_rows == 0
+    with serving(postgres_url, tmp_path / "collection.yaml") as api:
+        told = api.get("/v1/status").json()["entries_without_symbols"]
+        assert told == [{k: v for k, v in facts.items() if k != "symbol"} | {"entry": "perpetual", "rule": "all"}]
+        asked = {"from": days[1], "to": days[3]}
+        assert api.get("/v1/gaps", params=asked).json() == {"items": [gap], "next": None}
+        assert api.get("/v1/gaps", params=asked | {"market_type": "linear"}).json()["items"] == [gap]
+        assert api.get("/v1/gaps", params=asked | {"market_type": "spot"}).json()["items"] == []
     only = mine.command("collect", *days, "--exchange", "binance", "--market-type", "spot")
     assert only.code == 0, "the entry was not asked for"

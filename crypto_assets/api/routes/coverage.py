@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
-from datetime import UTC, datetime
-from itertools import islice
+from dataclasses import asdict, fields
+from datetime import UTC, datetime, timedelta
+from itertools import chain, islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -16,16 +16,19 @@ from crypto_assets.api.context import Context, Here
 from crypto_assets.api.filters import series_filters
 from crypto_assets.api.parameters import MOST
 from crypto_assets.api.routes.runs import pauses_in_force
+from crypto_assets.config.selection import without_symbols
 from crypto_assets.ledger.corrections import CorrectionRecord
 from crypto_assets.ledger.coverage import known_coverage
 from crypto_assets.ledger.coverage_tables import status_json
+from crypto_assets.ledger.gaps import Gap
 from crypto_assets.ledger.gaps import gaps as read_gaps
 from crypto_assets.ledger.incidents import IncidentRecord, incident_records
 from crypto_assets.ledger.lakes import lost_days
 from crypto_assets.ledger.objects import ObjectRecord, object_records
 from crypto_assets.ledger.partitions import PartitionRow
 from crypto_assets.ledger.progress import ACTIVE_STATES, read_progress
-from crypto_assets.quality.gap_causes import as_json, explain
+from crypto_assets.ledger.symbol_rules import Unchosen, unchosen
+from crypto_assets.quality.gap_causes import as_json, explain, unchosen_json
 
 router = APIRouter(prefix="/v1", tags=["coverage"])
 
@@ -39,6 +42,9 @@ def status(here: Here) -> Response:
     return Json(
         {
             "series": [status_json(one) for one in found],
+            "entries_without_symbols": [
+                asdict(one) for one in unchosen(collection, without_symbols(collection, last=today - timedelta(days=1)))
+            ],
             "runs": [run.as_json() for run in running],
             "pauses": pauses_in_force(here),
         }
@@ -47,7 +53,7 @@ def status(here: Here) -> Response:
 
 @router.get("/gaps", response_model=answers.Page[answers.Gap])
 def gaps(request: Request, here: Here, asked: Annotated[parameters.TrackDays, Query()]) -> Response:
-    """Every incomplete day of the collection, and why it is incomplete."""
+    """Every incomplete day of the collection, and why it is incomplete; first the entries that have no symbol yet."""
     wanted = series_filters(asked, here)
     collection = here.load_collection()
     entries = [
@@ -66,9 +72,23 @@ def gaps(request: Request, here: Here, asked: Annotated[parameters.TrackDays, Qu
     found = read_gaps(
         collection, here.ledger, today, entries, tracks=tracks, first=asked.first, last=asked.last, lost=lost
     )
-    some = list(islice(found, asked.offset, asked.offset + asked.limit + 1))
-    explained = explain(here.ledger, some[: asked.limit])
-    return asked.answer(request, [*map(as_json, explained), *some[asked.limit :]])
+    waiting = [
+        entry
+        for entry in without_symbols(
+            collection,
+            asked.first,
+            asked.last or today - timedelta(days=1),
+            symbols=wanted["symbol"] or (),
+            datasets=wanted["dataset"] or (),
+        )
+        if all(_some(wanted[name], getattr(entry, name)) for name in ("exchange", "market_type"))
+    ]
+    nothing = [one for one in unchosen(collection, waiting) if _some(wanted["dataset"], one.dataset)]
+    some = list(islice(chain(nothing, found), asked.offset, asked.offset + asked.limit + 1))
+    shown = some[: asked.limit]
+    explained = explain(here.ledger, [one for one in shown if isinstance(one, Gap)])
+    items = [*(unchosen_json(one) for one in shown if isinstance(one, Unchosen)), *map(as_json, explained)]
+    return asked.answer(request, [*items, *some[asked.limit :]])
 
 
 @router.get("/incidents", response_model=answers.Page[IncidentRecord])

@@ -26,7 +26,7 @@ from crypto_assets.cli.options import (
 )
 from crypto_assets.cli.run_outcome import print_unchosen
 from crypto_assets.engine.problems import Problem, spans
-from crypto_assets.ledger.coverage_tables import status_json, status_table
+from crypto_assets.ledger.coverage_tables import status_json, status_table, unchosen_json
 from crypto_assets.model import State, TrackDay, days_between
 
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 @click.option("--to", "last", type=DAY, help="Only this day and earlier.")
 @click.option("--all", "everything", is_flag=True, help="Include acknowledged days.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON, one object for each day, acknowledged ones included."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print JSON, one object for each day, acknowledged ones included; without day and symbol: an entry has none yet.",
 )
 @click.pass_context
 def gaps(
@@ -58,20 +61,27 @@ def gaps(
             )
         return
     from crypto_assets.config.selection import without_symbols
-    from crypto_assets.ledger.symbol_rules import hints
+    from crypto_assets.errors import ConfigError
+    from crypto_assets.ledger import symbol_rules
     from crypto_assets.quality.gap_causes import as_json as json_of
     from crypto_assets.quality.gap_causes import explain
+    from crypto_assets.quality.gap_causes import unchosen_json as gap_without_symbol
 
     collection = load_configured()
-    unchosen = hints(collection, without_symbols(collection, first, last or _yesterday(), **filters))
+    waiting = without_symbols(collection, first, last or _yesterday(), **filters)
+    unchosen = symbol_rules.hints(collection, waiting)
     found = []
-    if collection.series or not unchosen:
+    try:
         look_again(collection, filters, older_than=timedelta(days=1), timeout_s=5.0)
         found = [gap for _, of_entry in gaps_by_entry(collection, first, last, filters) for gap in of_entry]
+    except ConfigError:
+        if not unchosen:  # else the filters match an entry without symbols
+            raise
     explained = with_ledger(lambda ledger: explain(ledger, found)) if found else []
     open_ = [one for one in explained if one.gap.is_open]
     if as_json:
-        click.echo(json.dumps([json_of(one) for one in explained], indent=1))
+        nothing = map(gap_without_symbol, symbol_rules.unchosen(collection, waiting))
+        click.echo(json.dumps([*nothing, *map(json_of, explained)], indent=1))
     else:
         _echo(explained if everything else open_)
         print_unchosen(unchosen)
@@ -135,13 +145,15 @@ def status(as_json: bool) -> None:
     to its end or yesterday.
     """
     from crypto_assets.config.selection import without_symbols
-    from crypto_assets.ledger.symbol_rules import hints
+    from crypto_assets.ledger import symbol_rules
 
     collection = load_configured()
     found_gaps, found = coverage_of(collection)
-    unchosen = hints(collection, without_symbols(collection, last=_yesterday()))
+    waiting = without_symbols(collection, last=_yesterday())
+    unchosen = symbol_rules.hints(collection, waiting)
     if as_json:
-        click.echo(json.dumps([status_json(one) for one in found], indent=1))
+        nothing = map(unchosen_json, symbol_rules.unchosen(collection, waiting))
+        click.echo(json.dumps([*map(status_json, found), *nothing], indent=1))
     else:
         print_table(status_table(found))
         if not any(one.states for one in found):
