@@ -7,7 +7,8 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from crypto_assets import errors
@@ -18,6 +19,7 @@ from crypto_assets.config.selection import Request
 from crypto_assets.errors import ConfigError
 from crypto_assets.machine.garbage import no_search_for_garbage
 from crypto_assets.machine.process_exit import ending_in_time
+from crypto_assets.model import Track
 
 POLL_S = 0.25
 
@@ -31,11 +33,20 @@ class Step:
     paused: str = ""
 
 
-def execute(collection: Collection, requests: Sequence[Request], progress: Callable[[Step], None]) -> dict[str, str]:
+@dataclass(slots=True)
+class Skipped:
+    """What was not asked because a host is down: its failure by exchange, and the tracks that only such hosts have."""
+
+    failures: dict[str, str] = field(default_factory=dict)
+    tracks: set[Track] = field(default_factory=set)
+
+
+def execute(collection: Collection, requests: Sequence[Request], progress: Callable[[Step], None]) -> Skipped:
     """Run each request as one Dagster run, after repairing what killed commands left in Dagster.
 
-    If a run finds the hosts of an exchange down, the later runs skip that exchange. Returns its failure, by exchange. The
-    outcomes of the days are then in the ledger, also after a failed run. `progress` is called now and then.
+    If a run finds a host of an exchange down, its other hosts are asked whether they answer, and the later runs skip only
+    what no host that answers has. Returns what was skipped. The outcomes of the days are then in the ledger, also after a
+    failed run. `progress` is called now and then.
 
     Raises:
         ConfigError: no dagster.yaml.
@@ -63,15 +74,14 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
         repository = ReconstructableRepository.for_module("crypto_assets.definitions", "defs")
         url = PostgresResource().resolved_url()
         definition = repository.get_definition()
-    down: dict[str, str] = {}
+    skipped, left = Skipped(), list(requests)
     with opened_instance() as instance:
         ending_in_time(lambda: _cancel_mine(instance))
         with Ledger(url) as ledger:
             outlast(end_dead_runs, instance, ledger)
             outlast(report_unreported, instance, collection, ledger)
-        for request in requests:
-            if request.entry.exchange in down:
-                continue
+        while left:
+            request = left.pop(0)
             keys = assets_of(collection, request.entry, request.tracks)
             job = definition.get_implicit_job_def_for_assets(keys)
             if job is None:
@@ -103,8 +113,30 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
             if ending.is_set():  # between two runs Dagster ignores a signal
                 raise KeyboardInterrupt
             if not result.success and (failure := outlast(_host_down, url, result.run_id, request)):
-                down[request.entry.exchange] = failure
-    return down
+                left = outlast(_reachable, url, collection, request.entry.exchange, failure, left, skipped)
+    return skipped
+
+
+def _reachable(
+    url: str, collection: Collection, exchange: str, failure: str, left: Sequence[Request], skipped: Skipped
+) -> list[Request]:
+    """Return the requests that are left, without what only unreachable hosts of an exchange have; note what is skipped."""
+    from crypto_assets.engine import preflight
+    from crypto_assets.ledger.partitions import Ledger
+
+    mine = [request for request in left if request.entry.exchange == exchange]
+    dropped: frozenset[Track] = frozenset()
+    if mine:
+        with Ledger(url) as ledger:
+            dropped = preflight.check(collection, mine, ledger, datetime.now(UTC).date()).never_asked
+    if dropped or not mine:
+        skipped.failures[exchange] = failure
+        skipped.tracks |= dropped
+    kept = [
+        replace(one, tracks=tuple(track for track in one.tracks if track not in dropped)) if one in mine else one
+        for one in left
+    ]
+    return [one for one in kept if one.tracks]
 
 
 def _host_down(url: str, run_id: str, request: Request) -> str:

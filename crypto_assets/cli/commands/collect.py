@@ -218,16 +218,18 @@ def collect_all(
         raise UnknownSymbol(preflight.unknown_in_words(found.unknown))
     for problem in preflight.unknown_in_words(found.unknown):
         _say_wrong(problem)
-    down = dict(found.unreachable)
+    down, never_asked = dict(found.unreachable), set(found.never_asked)
     if found.requests:
         with progress(sum(request.days for request in found.requests), as_json, "collecting") as step:
-            down |= runs.execute(collection, found.requests, step)
+            skipped = runs.execute(collection, found.requests, step)
+        down |= skipped.failures
+        never_asked |= skipped.tracks
     asked = Asked(
         requests,
         down,
         found.unknown,
         misspelt,
-        never_asked=found.never_asked,
+        never_asked=never_asked,
         left=left,
         unchosen=hints(collection, unchosen),
     )
