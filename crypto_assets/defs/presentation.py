@@ -36,6 +36,8 @@ _LEFT, _TOP, _BOTTOM = 66, 6, 16
 
 _LETTER, _PRICE_LETTERS = 6, 9
 
+_HOUR_US = 3_600_000_000
+
 _LABEL_GAP = 4
 """Units of height between two prices that can be read."""
 
@@ -122,7 +124,8 @@ def _drawn(rows: pa.Table, numbers: Sequence[np.ndarray], groups: int) -> str:
     tops = [0, *(volumes / (volumes.max() or 1.0) * _VOLUME).round().astype(int).tolist()]
     bars = "".join(f"v{before - now}h1" if now != before else "h1" for before, now in pairwise(tops))
     times = rows.column("open_time")
-    hours = {int(place): f"{times[int(edges[place])].as_py():%H}" for place in np.arange(4) * groups // 4}
+    quarters = [groups * quarter // 4 for quarter in range(4)]
+    hours = {place: f"{times[int(edges[place])].value // _HOUR_US % 24:02}" for place in quarters}
     prices = {1: _price(rows, "high", int(high.argmax())), y(closes)[-1]: _price(rows, "close", len(close) - 1)}
     svg = _SVG.format(
         width=_LEFT + _WIDE * groups,
