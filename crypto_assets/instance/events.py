@@ -116,35 +116,32 @@ def _check_message(evaluation: dg.AssetCheckEvaluation) -> str:
 
 
 class _Frame:
-    """The values that all events of a step share, as `DagsterEvent.from_step` and the log manager fill them in."""
+    """The values that all events of a step share, as `DagsterEvent.from_step` and the log manager fill them in.
+
+    They are looked up once: Dagster's properties compute them again at each access.
+    """
 
     def __init__(self, step: StepExecutionContext) -> None:
-        self._step = step
+        self._of_event: Mapping[str, Any] = {
+            "job_name": step.job_name,
+            "step_handle": step.step.handle,
+            "node_handle": step.step.node_handle,
+            "step_kind_value": step.step.kind.value,
+            "logging_tags": step.event_tags,
+            "pid": os.getpid(),
+        }
+        self._of_entry: Mapping[str, Any] = {
+            "error_info": None,
+            "level": logging.DEBUG,
+            "run_id": step.run_id,
+            "step_key": step.step.key,
+            "job_name": step.job_name,
+        }
 
     def entry(self, kind: DagsterEventType, data: Any, message: str) -> EventLogEntry:
         """Return one event of the step, with the current time."""
-        step = self._step
-        event = DagsterEvent(
-            event_type_value=kind.value,
-            event_specific_data=data,
-            message=message,
-            job_name=step.job_name,
-            step_handle=step.step.handle,
-            node_handle=step.step.node_handle,
-            step_kind_value=step.step.kind.value,
-            logging_tags=step.event_tags,
-            pid=os.getpid(),
-        )
-        return EventLogEntry(
-            error_info=None,
-            level=logging.DEBUG,
-            user_message=message,
-            run_id=step.run_id,
-            timestamp=time.time(),
-            step_key=step.step.key,
-            job_name=step.job_name,
-            dagster_event=event,
-        )
+        event = DagsterEvent(event_type_value=kind.value, event_specific_data=data, message=message, **self._of_event)
+        return EventLogEntry(user_message=message, timestamp=time.time(), dagster_event=event, **self._of_entry)
 
 
 class _Versions:

@@ -38,13 +38,13 @@ def materialization(partition, time=2.5, metadata=None, tags=None, key=KEY):
     return entry(DagsterEventType.ASSET_MATERIALIZATION, StepMaterializationData(made), "made", time)
 
 
-def observation(partition, time=2.5, metadata=None, description="Missing: 404"):
-    seen = dg.AssetObservation(KEY, description, metadata, partition)
+def observation(partition, time=2.5, metadata=None, description="Missing: 404", key=KEY):
+    seen = dg.AssetObservation(key, description, metadata, partition)
     return entry(DagsterEventType.ASSET_OBSERVATION, AssetObservationData(seen), description or "", time)
 
 
-def planned(partition, time=2.5):
-    data = AssetMaterializationPlannedData(KEY, partition=partition)
+def planned(partition, time=2.5, key=KEY):
+    data = AssetMaterializationPlannedData(key, partition=partition)
     return entry(DagsterEventType.ASSET_MATERIALIZATION_PLANNED, data, "planned", time)
 
 
@@ -78,6 +78,7 @@ metadata = st.one_of(
     st.sampled_from([{}, {"spans": "08:34"}, {"table": ["unhashable"]}, {"chart": dg.MetadataValue.md("|a|")}]),
     st.fixed_dictionaries({"found": numbers}, optional={"rows": numbers}),
 )
+keys = st.sampled_from([KEY, dg.AssetKey(["binance", "spot", "ohlcv_1m", "币-USDT"]), dg.AssetKey(['"', "\\"])])
 entries = st.one_of(
     st.builds(
         evaluation,
@@ -89,6 +90,7 @@ entries = st.one_of(
         passed=st.booleans(),
         name=st.sampled_from(["complete", "contract"]),
         description=st.one_of(st.none(), texts),
+        key=keys,
     ),
     st.builds(
         materialization,
@@ -102,10 +104,16 @@ entries = st.one_of(
                 optional={"other": st.from_regex(r"[A-Za-z0-9._-]{0,12}", fullmatch=True)},
             ),
         ),
+        key=keys,
     ),
-    st.builds(planned, partition=partitions, time=times),
+    st.builds(planned, partition=partitions, time=times, key=keys),
     st.builds(
-        observation, partition=partitions, time=times, metadata=metadata, description=st.one_of(st.none(), texts)
+        observation,
+        partition=partitions,
+        time=times,
+        metadata=metadata,
+        description=st.one_of(st.none(), texts),
+        key=keys,
     ),
 )
 
@@ -118,24 +126,31 @@ def test_every_text_is_the_one_that_dagster_writes(entries):
         assert serializer.texts(entries) == [serialize_value(entry) for entry in entries]
 
 
+def asset(day):
+    return dg.AssetKey(["binance", "spot", "ohlcv_1m", f"COIN{day}-USDT"])
+
+
 def evaluated(day):
-    return evaluation(
-        f"2024-01-{day:02d}", storage_id=day, at=day / 3, time=day / 7, metadata={"step": day / 9, "why": f"no. {day}"}
-    )
+    metadata = {"step": day / 9, "why": f"no. {day}"}
+    return evaluation(f"2024-01-{day:02d}", storage_id=day, at=day / 3, time=day / 7, metadata=metadata, key=asset(day))
 
 
 def stored(day):
     metadata = {"rows": day, "candles": dg.MetadataValue.md(f"![{day}]"), "unchanged": False}
-    return materialization(f"2024-01-{day:02d}", day / 7, metadata, {"dagster/data_version": f"v{day}"})
+    tags = {"dagster/data_version": f"v{day}", "dagster/code_version": "run"}
+    return materialization(f"2024-01-{day:02d}", day / 7, metadata, tags, asset(day))
 
 
 def missed(day):
-    return observation(
-        f"2024-01-{day:02d}", day / 7, {"reason": f"no. {day}", "state": "missing"}, f"Missing: no. {day}"
-    )
+    metadata = {"reason": f"no. {day}", "state": "missing"}
+    return observation(f"2024-01-{day:02d}", day / 7, metadata, f"Missing: no. {day}", asset(day))
 
 
-@pytest.mark.parametrize("make", [evaluated, stored, missed, lambda day: planned(f"2024-01-{day:02d}", day / 7)])
+def expected(day):
+    return planned(f"2024-01-{day:02d}", day / 7, asset(day))
+
+
+@pytest.mark.parametrize("make", [evaluated, stored, missed, expected])
 def test_entries_of_one_form_are_serialised_once_whatever_their_values_and_read_back_as_they_were(monkeypatch, make):
     made = [make(day) for day in range(1, 29)]
     calls = []
