@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -36,6 +37,7 @@ from crypto_assets.model import (
 )
 from crypto_assets.model.provenance import together
 from crypto_assets.storage.parquet import UnreadRows
+from crypto_assets.storage.refusal_reason import joined_reason, split_reason
 from crypto_assets.version import __version__
 
 if TYPE_CHECKING:
@@ -144,6 +146,10 @@ def refused(target: Target, day: date, error: CryptoAssetsError, kept: Kept = _N
     return Outcome(target.series, Partition(target.symbol, day), State.MISSING, reason, evidence)
 
 
+_WRITING = threading.Lock()
+"""Held while a reason is read and written again: several threads may refuse one file for different symbols."""
+
+
 def quarantine_files(
     lake: Lake,
     contents: Sequence[bytes],
@@ -178,15 +184,17 @@ def quarantine(
 ) -> Kept:
     """Keep refused bytes with the error and everything needed to check them again.
 
-    Bytes that were refused before stay one file, with the time of the first refusal and the days of all refusals. They are
-    evidence only: if they cannot be kept (a full disk, a bucket that refuses), good days are stored all the same.
+    Bytes that were refused before stay one file, with the time of the first refusal and the days of all refusals; a file of
+    many symbols has the reason of each. They are evidence only: if they cannot be kept (a full disk, a bucket that refuses),
+    good days are stored all the same.
 
     Args:
         source: the archive file with the bytes; None if they are no archive file.
         findings: the failed checks of the day, if its rows are known.
     """
     try:
-        return Kept(_quarantine(lake, key, content, error, target, days, source, findings))
+        with _WRITING:
+            return Kept(_quarantine(lake, key, content, error, target, days, source, findings))
     except (OSError, StoreUnavailable, ConfigError, StoredDataError) as problem:
         found = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
         return Kept(problem=f"its bytes could not be kept in quarantine/ of {lake.url}: {found}")
@@ -202,9 +210,10 @@ def _quarantine(
     source: ArchiveObject | SourceFile | None,
     findings: Mapping[str, Finding] | None,
 ) -> str:
-    former = lake.reason(lake.quarantine_path(key, content))
+    parts: dict[str, Mapping[str, Any]] = dict(split_reason(lake.reason(lake.quarantine_path(key, content))))
+    former = parts.get(target.symbol, {})
     failed = {name: _shown(found.evidence) for name, found in (findings or {}).items()}
-    reason = {
+    parts[target.symbol] = {
         **error.evidence,
         "reason": str(error),
         "error": type(error).__name__,
@@ -224,7 +233,7 @@ def _quarantine(
         "version": __version__,
         "findings": {**(former.get("findings") or {}), **({str(day): failed for day in days} if failed else {})},
     }
-    return lake.quarantine(key, content, reason)
+    return lake.quarantine(key, content, joined_reason(parts, target.symbol))
 
 
 def _shown(evidence: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,26 @@ def _findings(value: Any) -> Any:
     return value
 
 
+def _others(value: Any) -> Any:
+    for other in mapping(value).values():
+        for name, one in mapping(other).items():
+            _OF_SYMBOL[name](one)
+    return value
+
+
+_OF_SYMBOL: dict[str, _Field] = {
+    **dict.fromkeys(("reason", "error", "refused_at", "version"), text),
+    "days": _days,
+    "findings": _findings,
+}
+"""What a reason has of each symbol of a file of many."""
+
+_SAME = (
+    *("exchange", "market_type", "dataset", "key", "source", "etag", "last_modified"),
+    *("size_bytes", "sha256", "published_digest"),
+)
+"""What is the same for all of them."""
+
 _TEXTS = (
     *("error", "reason", "exchange", "market_type", "dataset", "symbol", "key", "source", "version"),
     *("etag", "last_modified", "refused_at", "sha256", "published_digest", "downloaded", "published"),
@@ -44,6 +64,7 @@ _FIELDS: dict[str, _Field] = {
     "days": _days,
     "size_bytes": count,
     "findings": _findings,
+    "others": _others,
 }
 
 
@@ -63,14 +84,36 @@ def checked_reason(content: bytes) -> dict[str, Any]:
         if found.get(name) is not None:
             try:
                 field(found[name])
-            except ValueError as error:
+            except (ValueError, KeyError) as error:
                 return unreadable(f"{name}: {error}")
     return dict(found)
 
 
+def split_reason(reason: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the reason of each symbol of a refused file; of most files there is one."""
+    same = {name: reason[name] for name in _SAME if name in reason}
+    found = {str(reason.get("symbol") or ""): {name: one for name, one in reason.items() if name != "others"}}
+    for symbol, one in (reason.get("others") or {}).items():
+        found[symbol] = {**same, **one, "symbol": symbol}
+    return found
+
+
+def joined_reason(parts: Mapping[str, Mapping[str, Any]], first: str) -> dict[str, Any]:
+    """Return the reasons of the symbols of a file as one, whole for the first symbol; `split_reason` reads it."""
+    others = {
+        symbol: {name: part[name] for name in _OF_SYMBOL if part.get(name) is not None}
+        for symbol, part in sorted(parts.items())
+        if symbol and symbol != first
+    }
+    return {**parts[first], **({"others": others} if others else {})}
+
+
 def reason_text(reason: Mapping[str, Any]) -> bytes:
-    """Return the bytes of a reason. Findings beyond the limit are left out, those of the first days first."""
+    """Return the bytes of a reason. Findings beyond the limit are left out: those of other symbols, then the first days'."""
     findings = dict(reason.get("findings") or {})
+    if len(json.dumps(reason, default=str, indent=1)) > MOST_BYTES and "others" in reason:
+        bare = {symbol: {**one, "findings": {}} for symbol, one in reason["others"].items()}
+        reason = {**reason, "others": bare}
     while True:
         kept = {**reason, "findings": findings} if "findings" in reason else reason
         content = json.dumps(kept, default=str, indent=1, sort_keys=True).encode()

@@ -16,8 +16,10 @@ from crypto_assets.config.collection import Collection, parse_collection
 from crypto_assets.engine.instruments import refresh_instruments
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Partition, Series, State, days_between
+from crypto_assets.quality.quarantine.refused_files import drop, refused_files
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.sandbox.world import World
+from crypto_assets_tests.published import text_of, zip_of
 from crypto_assets_tests.workbench import Workbench
 
 FIRST, LAST = date(2024, 1, 2), date(2024, 1, 4)
@@ -146,6 +148,40 @@ def test_a_bundle_is_fetched_once_for_all_symbols(bench: Open, served: SandboxSe
     days = days_between(FIRST, date(2024, 1, 5))
     files = [f"{ROOT}/swaprates/daily/{day:%Y%m%d}/allswap-fundingrates-{day}.zip" for day in days]
     assert sorted(okx.asked("/archive/")) == files
+
+
+def test_a_refused_bundle_is_kept_once_with_the_reason_of_each_symbol(bench: Open, served: SandboxServer) -> None:
+    okx = bench("linear", ["funding_rates"], [SWAP, OTHER])
+    key = "cdn/okex/traderecords/swaprates/daily/20240103/allswap-fundingrates-2024-01-03.zip"
+    lines = text_of(served.app.state.dialects["okx"].archive.read(key)).splitlines()
+    place = lines[0].split(",").index("funding_rate")
+    wrong = {"BTC-USDT-SWAP": "one", "ETH-USDT-SWAP": "two"}
+    for number, line in enumerate(lines):
+        cells = line.split(",")
+        if cells[0] in wrong:
+            cells[place] = wrong[cells[0]]
+            lines[number] = ",".join(cells)
+    overrides = served.app.state.overrides_of["okx"]
+    overrides[key] = zip_of(key, "\n".join(lines) + "\n")
+    okx.collect(FIRST, LAST)
+    found = {file.symbol: file for file in refused_files(okx.lake) if file.key == key}
+    assert set(found) == {SWAP, OTHER}
+    assert {file.path for file in found.values()} == {found[SWAP].path}
+    for symbol, word in ((SWAP, "one"), (OTHER, "two")):
+        assert f"'{word}'" in found[symbol].reason
+        assert found[symbol].days == (date(2024, 1, 2), date(2024, 1, 3))
+        assert (found[symbol].error, found[symbol].size_bytes) == ("BadContent", len(overrides[key]))
+    okx.collect(FIRST, LAST)
+    assert {file.symbol: file.reason for file in refused_files(okx.lake) if file.key == key} == {
+        symbol: file.reason for symbol, file in found.items()
+    }
+    drop(okx.lake, found[OTHER])
+    (left,) = (file for file in refused_files(okx.lake) if file.key == key)
+    assert (left.symbol, left.reason, left.days) == (SWAP, found[SWAP].reason, found[SWAP].days)
+    assert okx.lake.store.get(left.path) == overrides[key]
+    drop(okx.lake, left)
+    assert okx.lake.store.get(left.path) is None
+    assert not any(file.key == key for file in refused_files(okx.lake))
 
 
 def test_what_is_not_published_yet_comes_from_rest_with_the_same_rows(bench: Open, served: SandboxServer) -> None:

@@ -38,10 +38,10 @@ def quarantine(context: click.Context, as_json: bool, **given: Any) -> None:
     # Also without files: where nothing was ever collected, this says where it looked.
     states = with_ledger(lambda ledger: states_now(ledger, files) if files else {})
     if as_json:
-        click.echo(json.dumps([_as_json(file, states[file.path]) for file in files], indent=1))
+        click.echo(json.dumps([_as_json(file, states[file.name]) for file in files], indent=1))
         return
     for file in files:
-        print_line(_line(file, states[file.path]))
+        print_line(_line(file, states[file.name]))
         print_line(f"    {file.reason}")
         print_line(f"    {file.path}")
     if not files:
@@ -53,33 +53,39 @@ def quarantine(context: click.Context, as_json: bool, **given: Any) -> None:
 @click.option("--lines", default=8, show_default=True, type=click.IntRange(min=0), help="Lines of the content to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(path: str, lines: int, as_json: bool) -> None:
-    """Show one refused file: the whole reason, the refused rows, its first lines.
+    """Show one refused file: the whole reason (of each symbol, if several share it), the refused rows, its first lines.
 
     PATH is as `crypto-assets quarantine` prints it, or the 12 digits at its end.
     """
     from crypto_assets.quality.quarantine.refused_files import content_of, find, states_now
 
-    file = find(_files(), path)
-    states = with_ledger(lambda ledger: states_now(ledger, [file]))[file.path]
-    content = content_of(_lake(), file, lines)
+    files = find(_files(), path)
+    states = with_ledger(lambda ledger: states_now(ledger, files))
+    content = content_of(_lake(), files[0], lines)
     if as_json:
         shown = {"kind": content.kind, "lines": content.lines}
-        click.echo(json.dumps({**_as_json(file, states), "details": file.details, "content": shown}, indent=1))
+        found = [{**_as_json(file, states[file.name]), "details": file.details, "content": shown} for file in files]
+        click.echo(json.dumps(found if len(found) > 1 else found[0], indent=1))
         return
-    for line in (_line(file, states), file.reason, file.path):
-        print_line(line)
-    for name in ("etag", "last_modified", "sha256", "published_digest", "version"):
-        if value := getattr(file, name):
-            print_line(f"    {name.replace('_', ' ')}: {value}")
+    for file in files:
+        for line in (_line(file, states[file.name]), file.reason, file.path):
+            print_line(line)
+        for name in ("etag", "last_modified", "sha256", "published_digest", "version"):
+            if value := getattr(file, name):
+                print_line(f"    {name.replace('_', ' ')}: {value}")
+        _show_findings(file)
+    print_line(content.kind)
+    for line in content.lines:
+        print_line(f"    {line}")
+
+
+def _show_findings(file: RefusedFile) -> None:
     for day, checks in (file.details.get("findings") or {}).items():
         for check, evidence in checks.items():
             print_line(f"{day} {check}:")
             for name, value in evidence.items():
                 for one in value if isinstance(value, list) else [value]:
                     print_line(f"    {name}: {one}")
-    print_line(content.kind)
-    for line in content.lines:
-        print_line(f"    {line}")
 
 
 @quarantine.command()
@@ -98,7 +104,7 @@ def restore(path: str | None, everything: bool, as_json: bool) -> None:
     if bool(path) == everything:
         raise ConfigError("quarantine restore: expected either a PATH or --all")
     files = _files()
-    chosen = [find(files, path)] if path else files
+    chosen = find(files, path) if path else files
     found = with_ledger(lambda ledger: [_told(one, as_json) for one in _restore(ledger, chosen)])
     if as_json:
         rows = [
@@ -125,17 +131,19 @@ def drop(path: str, yes: bool) -> None:
     from crypto_assets.quality.quarantine.refused_files import drop as remove
     from crypto_assets.quality.quarantine.refused_files import find
 
-    file = find(_files(), path)
+    files = find(_files(), path)
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError("quarantine drop: expected --yes where no terminal can ask; nothing was removed")
-        print_line(file.path)
-        print_line(f"    {file.reason}")
+        print_line(files[0].path)
+        for file in files:
+            print_line(f"    {file.reason}")
         if not click.confirm("Remove it permanently?"):
             out.print("nothing was removed")
             return
-    remove(_lake(), file)
-    out.print(f"removed {file.path}", markup=False)
+    for file in files:
+        remove(_lake(), file)
+    out.print(f"removed {files[0].path}", markup=False)
 
 
 def _lake() -> Any:

@@ -30,30 +30,32 @@ def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake:
         # A file of an unknown exchange concerns every exchange.
         mine = [file for file in files if file.exchange in ("", exchange)]
         table = _table(mine, states)
-        result[exchange] = Found("\n".join([str(len(mine)), *table]), _metadata(mine, states, table))
+        result[exchange] = Found(
+            "\n".join([str(len({file.path for file in mine})), *table]), _metadata(mine, states, table)
+        )
     return result
 
 
-def _table(files: Sequence[Any], states: dict[str, Any]) -> list[str]:
+def _table(files: Sequence[Any], states: Mapping[Any, Any]) -> list[str]:
     """Return the rows of a table of the latest files."""
     from crypto_assets.quality.quarantine.refused_files import in_words
 
     rows = []
     for file in files[:SHOWN]:
         when = f"{file.refused_at:%Y-%m-%d %H:%M}" if file.refused_at else ""
-        cells = (when, str(file), in_words(states[file.path]), file.error, str(file.size_bytes), file.reason, file.path)
+        cells = (when, str(file), in_words(states[file.name]), file.error, str(file.size_bytes), file.reason, file.path)
         rows.append("|" + "|".join(map(markdown_cell, cells)) + "|")
     return rows
 
 
-def _metadata(files: Sequence[Any], states: dict[str, Any], table: Sequence[str]) -> dict[str, Any]:
+def _metadata(files: Sequence[Any], states: Mapping[Any, Any], table: Sequence[str]) -> dict[str, Any]:
     from crypto_assets.quality.quarantine.refused_files import all_stored
 
     head = "|refused, UTC|what|its days now|error|bytes|reason|path|\n|-|-|-|-|-|-|-|\n"
     return {
-        "files": len(files),
-        "files whose days are missing": sum(not all_stored(states[file.path]) for file in files),
-        "bytes": sum(file.size_bytes or 0 for file in files),
+        "files": len({file.path for file in files}),
+        "files whose days are missing": len({file.path for file in files if not all_stored(states[file.name])}),
+        "bytes": sum({file.path: file.size_bytes or 0 for file in files}.values()),
         "refused files": dg.MetadataValue.md(head + "\n".join(table) if table else "none"),
     }
 

@@ -37,6 +37,7 @@ from crypto_assets.model import (
 )
 from crypto_assets.sources.formats_zip import DAMAGED_ZIP, METHODS
 from crypto_assets.storage.lake import REASON
+from crypto_assets.storage.refusal_reason import joined_reason, reason_text, split_reason
 
 if TYPE_CHECKING:
     from crypto_assets.config.collection import Collection
@@ -54,7 +55,7 @@ _DIGITS = re.compile(r"\.([0-9a-f]{12})$")
 
 @dataclass(frozen=True, slots=True)
 class RefusedFile:
-    """One file in quarantine/, as described by the reason file next to it.
+    """One file in quarantine/ as it was refused for one symbol, as described by the reason file next to it.
 
     `path` is relative to the lake, `key` is the exchange's name of the object. If series and days are unknown, `series` is
     None and `days` is empty; `size_bytes` is None if the bytes are missing. `etag`, `sha256` and `published_digest` are
@@ -79,6 +80,11 @@ class RefusedFile:
     details: Mapping[str, Any]
 
     @property
+    def name(self) -> tuple[str, str]:
+        """The path and the symbol."""
+        return self.path, self.symbol
+
+    @property
     def exchange(self) -> str:
         """The ccxt id; empty if unknown."""
         return self.series.exchange if self.series else ""
@@ -101,7 +107,7 @@ class Content:
 
 
 def refused_files(lake: Lake, collection: Collection | None = None) -> list[RefusedFile]:
-    """Return every file in quarantine/, the latest first; one request for each.
+    """Return every file in quarantine/, the latest first; one request for each. A file of many symbols is returned for each.
 
     Args:
         collection: gives series and symbol of files with old reasons.
@@ -111,13 +117,18 @@ def refused_files(lake: Lake, collection: Collection | None = None) -> list[Refu
     owners = Owners(track for entry in entries for track in entry.tracks)
     exchanges = sorted({entry.exchange for entry in entries})
     names = {path.removesuffix(REASON) for path in there}
-    found = [_refused_file(lake, path, path in there, owners, exchanges) for path in names]
+    found = [
+        _refused_file(lake, path, details, path in there, owners, exchanges)
+        for path in names
+        for details in split_reason(lake.reason(path)).values()
+    ]
     oldest = datetime.min.replace(tzinfo=UTC)
     return sorted(found, key=lambda file: (file.refused_at or oldest, file.path), reverse=True)
 
 
-def _refused_file(lake: Lake, path: str, is_there: bool, owners: Owners, exchanges: Sequence[str]) -> RefusedFile:
-    details = lake.reason(path)
+def _refused_file(
+    lake: Lake, path: str, details: Mapping[str, Any], is_there: bool, owners: Owners, exchanges: Sequence[str]
+) -> RefusedFile:
     key = str(details.get("key") or _DIGITS.sub("", path.removeprefix(FOLDER)))
     series, symbol = _series_of(details)
     days = tuple(sorted({day for text in details.get("days") or () if (day := _day(text))}))
@@ -216,25 +227,26 @@ def select(files: Iterable[RefusedFile], query: Query) -> list[RefusedFile]:
     ]
 
 
-def find(files: Sequence[RefusedFile], name: str) -> RefusedFile:
-    """Return the file with a path, with or without `quarantine/`, or with the 12 digits at its end.
+def find(files: Sequence[RefusedFile], name: str) -> list[RefusedFile]:
+    """Return the file with a path, with or without `quarantine/`, or with the 12 digits at its end; once for each symbol.
 
     Raises:
         ConfigError: no file matches, or several do.
     """
     path = name.removesuffix(REASON)
     found = [file for file in files if path in (file.path, file.path.removeprefix(FOLDER), file.path[-12:])]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ConfigError(f"{name}: expected one file, found {len(found)} with this ending; give the whole path")
+    paths = {file.path for file in found}
+    if len(paths) == 1:
+        return sorted(found, key=lambda file: file.symbol)
+    if paths:
+        raise ConfigError(f"{name}: expected one file, found {len(paths)} with this ending; give the whole path")
     close = get_close_matches(path, [file.path for file in files], n=1, cutoff=0.3)
     hint = f"did you mean {close[0]}?" if close else "`crypto-assets quarantine` lists the files"
     raise ConfigError(f"{name}: not in quarantine/; {hint}")
 
 
-def states_now(ledger: Ledger, files: Sequence[RefusedFile]) -> dict[str, dict[date, State | None]]:
-    """Return the present states of the days of each file, by path; None for a day without a record."""
+def states_now(ledger: Ledger, files: Sequence[RefusedFile]) -> dict[tuple[str, str], dict[date, State | None]]:
+    """Return the present states of the days of each file, by path and symbol; None for a day without a record."""
     spans: dict[Track, list[date]] = {}
     for file in files:
         if file.series is not None:
@@ -252,7 +264,7 @@ def states_now(ledger: Ledger, files: Sequence[RefusedFile]) -> dict[str, dict[d
             ):
                 known[TrackDay(series, symbol, record.day)] = record.state
     return {
-        file.path: {
+        file.name: {
             day: known.get(TrackDay(file.series, file.symbol, day)) if file.series else None for day in file.days
         }
         for file in files
@@ -323,6 +335,11 @@ def _first_lines(stream: IO[bytes] | gzip.GzipFile, count: int) -> tuple[str, ..
 
 
 def drop(lake: Lake, file: RefusedFile) -> None:
-    """Remove a refused file and its reason permanently."""
+    """Remove a refused file and its reason permanently; the bytes stay while another symbol has a reason."""
+    left = split_reason(lake.reason(file.path))
+    left.pop(str(file.details.get("symbol") or ""), None)
+    if left:
+        lake.store.put(f"{file.path}{REASON}", reason_text(joined_reason(left, min(left))))
+        return
     lake.store.delete(file.path)
     lake.store.delete(f"{file.path}{REASON}")
