@@ -14,7 +14,8 @@ from typing import Any
 from crypto_assets import errors
 from crypto_assets.config.collection import Collection
 from crypto_assets.config.dagster_home import use_dagster_home
-from crypto_assets.config.environment import require_places, settings
+from crypto_assets.config.environment import settings
+from crypto_assets.config.home_folders import require_places
 from crypto_assets.config.selection import Request
 from crypto_assets.errors import ConfigError
 from crypto_assets.machine.garbage import no_search_for_garbage

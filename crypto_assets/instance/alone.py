@@ -11,7 +11,8 @@ from contextlib import nullcontext
 
 from crypto_assets.access.callers import require_host
 from crypto_assets.config.dagster_home import use_dagster_home
-from crypto_assets.config.environment import require_places, settings
+from crypto_assets.config.environment import settings
+from crypto_assets.config.home_folders import require_places
 from crypto_assets.errors import ConfigError
 from crypto_assets.instance.child import listens, obey_signals
 from crypto_assets.instance.parts import CODE_SERVER, DAEMON, WEBSERVER, environment_of_parts, make_places, only_one

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from crypto_assets.access.callers import require_host, users
 from crypto_assets.config.dagster_home import use_dagster_home
-from crypto_assets.config.environment import require_places, settings
+from crypto_assets.config.environment import settings
 from crypto_assets.config.error_log import last_line
+from crypto_assets.config.home_folders import require_places
 from crypto_assets.errors import CryptoAssetsError
 from crypto_assets.instance.child import listens
 from crypto_assets.instance.liveness import HEARTBEAT_S, Heartbeats, answers_grpc, answers_http

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from crypto_assets.config.environment import DEMO_MARK, make_home, settings
+from crypto_assets.config.environment import DEMO_MARK, settings
+from crypto_assets.config.home_folders import make_home
 from crypto_assets.config.project_folder import COLLECTION
 from crypto_assets.errors import NothingCollected
 from crypto_assets.machine.private_folder import write_private

@@ -21,7 +21,7 @@ def postgres_url(settings: Settings, *, make: bool = True) -> str:
     """
     if settings.postgres_url:
         return settings.postgres_url
-    from crypto_assets.config.environment import make_home
+    from crypto_assets.config.home_folders import make_home
     from crypto_assets.storage.embedded_postgres import ensure_server, is_made
 
     if not make and not is_made(settings.home):

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from crypto_assets.config.environment import make_home, settings
+from crypto_assets.config.environment import settings
+from crypto_assets.config.home_folders import make_home
 from crypto_assets.errors import ConfigError
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.demo import demo_environment

@@ -13,10 +13,10 @@ import crypto_assets
 from crypto_assets import sources
 from crypto_assets.config.environment import (
     environment,
-    require_places,
     settings,
     settings_at_start,
 )
+from crypto_assets.config.home_folders import require_places
 from crypto_assets.config.loopback import direct_to_loopback
 from crypto_assets.defs.resources import CollectorResource, LakeResource, PostgresResource
 from crypto_assets.errors import ConfigError

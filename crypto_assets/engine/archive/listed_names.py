@@ -86,12 +86,17 @@ def names_of_market(client: Client, collection: Collection, market: Iterable[Ser
 def life_in_archive(
     client: Client, collection: Collection, track: Track, now: datetime
 ) -> tuple[date | None, date | None]:
-    """Return the first and last day of a symbol with a file, None if there is none; raises as `names_of_market`."""
+    """Return the first and last day of a symbol with a file, None if there is none; raises as `names_of_market`.
+
+    The first day is None too where the archive's own beginning is all that is known: it says nothing about the symbol.
+    """
     site = ArchiveSite.of(client, collection, track.series)
     name = sources.name_of(*track)
-    firsts = (first_listed_day(site, feed, name) for feed in sources.archives(track.series))
-    first = min((day for day in firsts if day), default=None)
-    if first is None:
+    firsts = {feed.name: day for feed in sources.archives(track.series) if (day := first_listed_day(site, feed, name))}
+    if not firsts:
         return None, None
-    last, _ = files_around(site, track, now.date() + timedelta(days=1), first, now)
-    return first, last
+    last, _ = files_around(site, track, now.date() + timedelta(days=1), min(firsts.values()), now)
+    of_symbol = [
+        firsts[feed.name] for feed in sources.archives(track.series) if feed.name in firsts and feed.since is None
+    ]
+    return min(of_symbol, default=None), last

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import csv
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
 from crypto_assets import sources
-from crypto_assets.engine.archive.listed_names import ReadNames, read_names
+from crypto_assets.config.collection import parse_collection
+from crypto_assets.engine.archive.listed_names import ReadNames, life_in_archive, read_names
+from crypto_assets.model import Series, Track
+from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.sandbox.world import World
+from crypto_assets.transport.client import Client
 
 
 def read(exchange: str, market_type: str, names: list[str], named: dict[str, str] | None = None) -> ReadNames:
@@ -64,3 +70,25 @@ def test_a_universe_names_what_it_leaves_out() -> None:
     (line,) = Refreshed("bybit", "spot", undecided={"AVAXUSD": ("AVA/XUSD", "AVAX/USD")}).in_words()
     assert line.startswith("bybit spot: left out, because a listed name can be read in several ways; ")
     assert line.endswith("1 (AVAXUSD (AVA/XUSD or AVAX/USD))")
+
+
+def test_the_beginning_of_an_archive_is_no_first_day_of_a_symbol(client: Client) -> None:
+    first, last = date(2024, 1, 2), date(2024, 1, 4)
+    world = World({"spot": {"BTCUSDT": (first, last)}}, trades_per_day=2, now=datetime(2024, 1, 20, tzinfo=UTC))
+    with SandboxServer(world) as server:  # type: ignore[arg-type]
+
+        def life(exchange: str) -> tuple[date | None, date | None]:
+            part = {
+                "exchange": exchange,
+                "market_type": "spot",
+                "datasets": ["trades"],
+                "symbols": ["BTC/USDT"],
+                "start": first,
+            }
+            collection = parse_collection({"exchanges": {exchange: server.urls(exchange)}, "series": [part]})
+            track = Track(Series.named(exchange, "spot", "trades"), "BTC/USDT")
+            return life_in_archive(client, collection, track, world.time)
+
+        assert sources.archives(Series.named("okx", "spot", "trades"))[0].since == date(2021, 9, 1)
+        assert life("okx") == (None, last)
+        assert life("bybit") == (first, last)
