@@ -177,9 +177,20 @@ class Dataset:
     def contract(self) -> pandera.DataFrameSchema:
         """Return the Pandera schema that every row of the check frame must meet.
 
-        Built on first use: importing Pandera takes a second.
+        Built on first use: importing Pandera takes half a second.
         """
         return self._contract
+
+    def is_met(self, frame: pd.DataFrame) -> bool:
+        """Return whether every row of a check frame clearly meets the contract: then Pandera would find nothing.
+
+        False says nothing: Pandera finds what is wrong, if anything is. Importing it costs as much as collecting forty days.
+        """
+        return (
+            list(frame.columns) == [column.name for column in self.columns]
+            and all(_is_met(column, frame[column.name]) for column in self.columns)
+            and all(bool(rule.holds(frame).all()) for rule in self.rules)
+        )
 
     @cached_property
     def _contract(self) -> pandera.DataFrameSchema:
@@ -228,6 +239,18 @@ def _pandas_type(column: Column) -> str:
     name = {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
     # pandas writes nullable integers with a capital: Int64.
     return name.capitalize() if column.nullable and pa.types.is_integer(kind) else name
+
+
+def _is_met(column: Column, values: pd.Series) -> bool:
+    """Return whether a column has its type and, in every row, an allowed value."""
+    return (
+        str(values.dtype) == _pandas_type(column)
+        and (column.nullable or not values.hasnans)
+        and (not column.words or bool(values.isin(column.words).all()))
+        and (column.above is None or bool((values > column.above).all()))
+        and (column.at_least is None or bool((values >= column.at_least).all()))
+        and (column.at_most is None or bool((values <= column.at_most).all()))
+    )
 
 
 def _value_checks(column: Column) -> list[pandera.Check]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pyarrow as pa
 import pytest
+from pandera.errors import SchemaErrors
 
 from crypto_assets import datasets
 from crypto_assets.checks.contract import CHECK
+from crypto_assets.rows.frames import to_check_frame
+from crypto_assets.sources.published import dataset_of, unpublished
 from crypto_assets_tests.checks.books import book_rows, book_table, ticker_rows, ticker_table
-from crypto_assets_tests.checks.judging import DAY_ONE, edited, finding_of, setting
+from crypto_assets_tests.checks.judging import DAY_ONE, edited, finding_of, series_of, setting
 from crypto_assets_tests.synthetic import day_of
 
 TABLES = {
@@ -22,6 +27,8 @@ TABLES = {
     "tickers": lambda: ticker_table(ticker_rows([1] * 30)),
 }
 ZERO, MINUS = Decimal(0), Decimal("-0.00000001")
+AT = datetime(2024, 3, 1, 12, tzinfo=UTC)
+LISTED = {"ohlcv": "ohlcv_1m"}
 
 
 @pytest.mark.parametrize("dataset", TABLES)
@@ -133,6 +140,37 @@ def test_a_funding_rate_of_two_hundred_percent_is_none():
     found = finding_of(CHECK, "funding_rates", table, "linear")
     assert not found.passed
     assert found.evidence["first"] == "row 1: funding_rate = 2.0, expected in_range(-1, 1)"
+
+
+ODD = (None, ZERO, MINUS, Decimal("0.00000001"), 0, -1, 1, 2**40, "", "buy", "ask", "other", True, AT)
+
+
+@pytest.mark.parametrize("dataset", [*TABLES, "ohlcv", "funding_rates"])
+def test_what_is_found_to_meet_the_contract_without_pandera_is_what_pandera_accepts(dataset):
+    """One odd value in each column, then each column of another type, missing or in another place."""
+    market_type = "linear" if dataset == "funding_rates" else "spot"
+    series = series_of(LISTED.get(dataset, dataset), market_type)
+    table = TABLES[dataset]() if dataset in TABLES else day_of(series.dataset, DAY_ONE, market_type)[1]
+    table, declared = table.slice(0, 30), dataset_of(series)
+    clean = to_check_frame(table, unpublished(series))
+    frames = [clean, clean.iloc[:, ::-1], clean.assign(more=1)]
+    for name in clean.columns:
+        for value in ODD:
+            with contextlib.suppress(pa.ArrowInvalid, pa.ArrowTypeError):  # a value that the table itself refuses
+                frames.append(to_check_frame(edited(table, setting(1, **{name: value})), unpublished(series)))
+        frames += [clean.drop(columns=name), clean.assign(**{name: clean[name].astype(object)})]
+    accepted = [accepts(declared.contract(), frame) for frame in frames]
+    assert [declared.is_met(frame) for frame in frames] == accepted
+    assert accepted[:3] == [True, False, False]
+    assert accepted.count(True) > 10
+
+
+def accepts(contract, frame):
+    try:
+        contract.validate(frame.copy(), lazy=True)
+    except SchemaErrors:
+        return False
+    return True
 
 
 _TWO_THREADS = """

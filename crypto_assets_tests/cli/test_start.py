@@ -110,7 +110,9 @@ def test_collecting_what_is_stored_already_imports_nothing_that_only_new_rows_ne
         fresh, again = (ran(command, _IMPORTED, *arguments) for _ in range(2))
     assert "3 days requested: 3 available" in fresh[0]
     assert again[:2] == fresh[:2]
-    assert {"pandas", "pandera"} <= fresh[2]
-    checking = {"pandas", "pandera", "hypothesis", "typeguard"}
-    others = {"ccxt", "matplotlib", "boto3", "pydantic_settings", "uvicorn", "requests"} | PAGES
-    assert not (checking | others) & again[2]
+    assert "pandas" in fresh[2]
+    # Pandera costs half a CPU second; it is asked only about rows that break their contract.
+    others = {"pandera", "hypothesis", "typeguard", "ccxt", "matplotlib", "boto3", "pydantic_settings", "uvicorn"}
+    others |= {"requests"} | PAGES
+    assert not others & fresh[2]
+    assert not ({"pandas"} | others) & again[2]

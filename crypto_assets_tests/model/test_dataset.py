@@ -110,6 +110,7 @@ def test_values_that_may_be_null_keep_their_type_and_digits() -> None:
     assert frame.loc[1, ["value", "count", "seen", "open", "note"]].isna().all()
     assert dataset.contract().validate(frame).equals(frame)
     wrong = frame.assign(count=pd.array([0, None], "Int64"))
+    assert not dataset.is_met(wrong)
     with pytest.raises(Exception, match=r"greater_than\(0\)"):
         dataset.contract().validate(wrong)
 
