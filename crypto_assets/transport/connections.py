@@ -1,10 +1,11 @@
 """Connections to hosts, kept for the next request to the same host through the same proxy.
 
-httpx sends a request through any `httpx.BaseTransport`. Ours passes it to an `httpcore.ConnectionPool`, because only that
-class takes a `network_backend`: sockets that end when the run is stopped (`network.py`). Both are public interfaces.
+httpx sends a request through any `httpx.BaseTransport`. Ours passes it to httpcore, whose connections take a
+`network_backend`: sockets that end when the run is stopped (`network.py`). All of these are public interfaces.
 
-Each pool has one connection. At each request and at its end a pool looks at all of its connections, and asks the system
-about each idle one, under one lock: with eight connections that is a fifth of the CPU of a download.
+Each connection is kept by itself. httpcore's pool looks at all of its connections at each request and at its end, and asks
+the system about each idle one, under one lock: with eight connections that is a fifth of the CPU of a download, with one 7 %.
+So only a way through a proxy has a pool, of one connection: httpcore has no other public form of it.
 """
 
 from __future__ import annotations
@@ -61,11 +62,41 @@ class _Way:
     port: int | None
 
 
+class _Direct:
+    """A connection to one host without a proxy, opened again if it has ended; for one request at a time."""
+
+    def __init__(self, context: ssl.SSLContext, network: Network) -> None:
+        self._ssl = context
+        self._network = network
+        self._connection: httpcore.HTTPConnection | None = None
+
+    def handle_request(self, request: httpcore.Request) -> httpcore.Response:
+        if self._connection is not None and (self._connection.is_closed() or self._connection.has_expired()):
+            self.close()
+        if self._connection is None:
+            self._connection = httpcore.HTTPConnection(
+                request.url.origin,
+                ssl_context=self._ssl,
+                keepalive_expiry=_IDLE_S,
+                network_backend=self._network,
+            )
+        return self._connection.handle_request(request)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+_Line = _Direct | httpcore.ConnectionPool
+"""One connection on a way."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Idle:
-    """A pool of one connection that waits for the next request; `since` is of `time.monotonic`."""
+    """A connection that waits for the next request; `since` is of `time.monotonic`."""
 
-    pool: httpcore.ConnectionPool
+    line: _Line
     since: float
 
 
@@ -87,7 +118,7 @@ class Routes(httpx.BaseTransport):
         self._most_idle = idle
         self._lock = threading.Lock()
         self._idle: dict[_Way, list[_Idle]] = {}
-        self._used: set[httpcore.ConnectionPool] = set()
+        self._used: set[_Line] = set()
         try:
             self._ssl = httpx.create_ssl_context()
         except (ssl.SSLError, OSError) as error:
@@ -112,10 +143,10 @@ class Routes(httpx.BaseTransport):
             # For an HTTP proxy httpcore writes the host as it is into `GET http://…` and CONNECT, where it needs brackets.
             host = b"[" + host + b"]"
         way = _Way(proxy, url.raw_scheme, host, url.port)
-        pool = self._taken(way)
+        line = self._taken(way)
         try:
             with _failures():
-                response = pool.handle_request(
+                response = line.handle_request(
                     httpcore.Request(
                         request.method,
                         httpcore.URL(scheme=way.scheme, host=host, port=way.port, target=url.raw_path),
@@ -125,50 +156,52 @@ class Routes(httpx.BaseTransport):
                     )
                 )
         except BaseException:
-            self._give_back(way, pool)
+            self._give_back(way, line)
             raise
         return httpx.Response(
             response.status,
             headers=response.headers,
-            stream=_Pieces(response, lambda: self._give_back(way, pool)),
+            stream=_Pieces(response, lambda: self._give_back(way, line)),
             extensions=response.extensions,
         )
 
     def close(self) -> None:
         with self._lock:
-            pools = [*self._used, *(one.pool for idle in self._idle.values() for one in idle)]
+            lines = [*self._used, *(one.line for idle in self._idle.values() for one in idle)]
             self._used.clear()
             self._idle.clear()
-        for pool in pools:
-            pool.close()
+        for line in lines:
+            line.close()
 
-    def _taken(self, way: _Way) -> httpcore.ConnectionPool:
-        """Return the pool that was used last on a way, or a new one."""
+    def _taken(self, way: _Way) -> _Line:
+        """Return the connection that was used last on a way, or a new one."""
         with self._lock:
             idle = self._idle.get(way)
-            pool = idle.pop().pool if idle else self._new(way.proxy)
-            self._used.add(pool)
-            return pool
+            line = idle.pop().line if idle else self._new(way.proxy)
+            self._used.add(line)
+            return line
 
-    def _give_back(self, way: _Way, pool: httpcore.ConnectionPool) -> None:
-        """Keep a pool for the next request; close those that are too many or have been idle for too long."""
+    def _give_back(self, way: _Way, line: _Line) -> None:
+        """Keep a connection for the next request; close those that are too many or have been idle for too long."""
         now = time.monotonic()
         with self._lock:
-            if pool not in self._used:  # all were closed meanwhile
+            if line not in self._used:  # all were closed meanwhile
                 return
-            self._used.remove(pool)
+            self._used.remove(line)
             idle = self._idle.setdefault(way, [])
-            idle.append(_Idle(pool, now))
+            idle.append(_Idle(line, now))
             too_many = len(idle) - self._most_idle
             surplus = [one for place, one in enumerate(idle) if place < too_many or one.since < now - _IDLE_S]
             del idle[: len(surplus)]  # the oldest are first
         for one in surplus:
-            one.pool.close()
+            one.line.close()
 
-    def _new(self, proxy: str | None) -> httpcore.ConnectionPool:
+    def _new(self, proxy: str | None) -> _Line:
+        if proxy is None:
+            return _Direct(self._ssl, self._network)
         return httpcore.ConnectionPool(
             ssl_context=self._ssl,
-            proxy=_proxy(proxy, self._ssl) if proxy else None,
+            proxy=_proxy(proxy, self._ssl),
             max_connections=1,
             keepalive_expiry=_IDLE_S,
             network_backend=self._network,

@@ -87,7 +87,7 @@ def published_digest(site: ArchiveSite, digest: Digest, etag: str) -> Published 
         match = re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}", etag)
         return Published(digest.algorithm, etag.lower()) if match else None
     try:
-        text = site.archive.get(f"{site.files_url}/{digest.key}", bound=CHECKSUM).text
+        text = site.archive.get(f"{site.files_url}/{digest.key}", bound=CHECKSUM).content.decode("ascii", "replace")
     except BadContainer:
         return None
     except NotPublished:
