@@ -23,7 +23,6 @@ from crypto_assets.engine.archive.lifetime import LIFE, keep_what_was_said
 from crypto_assets.engine.archive.locate import Located, nothing_due
 from crypto_assets.engine.archive.read_files import RefusedFile, SharedFiles, read_files
 from crypto_assets.engine.archive.site import ArchiveSite
-from crypto_assets.engine.archive.split_days import split_days
 from crypto_assets.engine.day_outcomes import Day, Target, quarantine_files, refused
 from crypto_assets.engine.instruments import InstrumentsOfDays, needs_instrument, no_instrument
 from crypto_assets.engine.publication.standing import may_stand
@@ -34,7 +33,6 @@ from crypto_assets.engine.run_context import RunContext, Stores
 from crypto_assets.errors import (
     OF_THIS_PROCESS,
     CryptoAssetsError,
-    InvalidRows,
     NoRows,
 )
 from crypto_assets.model import (
@@ -148,10 +146,6 @@ class Acquirer:
                 holder,
                 instrument,
             )
-            try:
-                parts = split_days(target.series, read.rows, obj.key, period, days)
-            except InvalidRows as error:
-                raise RefusedFile(error, read.source, read.contents) from error
         except RefusedFile as refusal:
             return self._refused(target, days, refusal, known)
         except OF_THIS_PROCESS:
@@ -166,7 +160,7 @@ class Acquirer:
         span = self._edges.again(target.series, target.symbol, period, rows, was)
         took = (time.perf_counter() - started) / len(days)
         found = []
-        for day, part in zip(days, parts, strict=True):
+        for day, part in zip(days, read.days, strict=True):
             partition, evidence = span.cut(Partition(target.symbol, day))
             if part.rows.num_rows:
                 found.append(

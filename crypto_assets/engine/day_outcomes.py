@@ -36,12 +36,14 @@ from crypto_assets.model import (
     TrackDay,
 )
 from crypto_assets.model.provenance import together
+from crypto_assets.rows.on_disk import RowsOnDisk
 from crypto_assets.storage.parquet import UnreadRows
 from crypto_assets.storage.refusal_reason import joined_reason, split_reason
 from crypto_assets.version import __version__
 
 if TYPE_CHECKING:
     from crypto_assets.ledger.partitions import PartitionRecord
+    from crypto_assets.model.content import Content
     from crypto_assets.rows.arrange import Arrangement
     from crypto_assets.storage.lake import Lake
 
@@ -88,9 +90,9 @@ class Day:
 
     target: Target
     partition: Partition
-    rows: pa.Table | UnreadRows | None = None
+    rows: pa.Table | RowsOnDisk | UnreadRows | None = None
     source: SourceFile | None = None
-    contents: tuple[bytes, ...] = ()
+    contents: tuple[Content, ...] = ()
     known: StoredFile | None = None
     outcome: Outcome | None = None
     fetch_s: float = 0.0
@@ -107,8 +109,10 @@ class Day:
 
     @property
     def parsed(self) -> pa.Table:
-        """The rows of a parsed day."""
+        """The rows of a parsed day; those on disk take no memory until a column of them is used."""
         assert self.rows is not None  # noqa: S101  callers ask for days that were parsed
+        if isinstance(self.rows, RowsOnDisk):
+            return self.rows.table
         if isinstance(self.rows, UnreadRows):
             self.rows = self.rows.read()
         return self.rows
@@ -152,7 +156,7 @@ _WRITING = threading.Lock()
 
 def quarantine_files(
     lake: Lake,
-    contents: Sequence[bytes],
+    contents: Sequence[Content],
     error: CryptoAssetsError,
     target: Target,
     days: Sequence[date],
@@ -175,7 +179,7 @@ def quarantine_files(
 def quarantine(
     lake: Lake,
     key: str,
-    content: bytes,
+    content: Content,
     error: CryptoAssetsError,
     target: Target,
     days: Sequence[date],
@@ -203,7 +207,7 @@ def quarantine(
 def _quarantine(
     lake: Lake,
     key: str,
-    content: bytes,
+    content: Content,
     error: CryptoAssetsError,
     target: Target,
     days: Sequence[date],

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from crypto_assets.model import SHOWN_ROWS, Dataset
 from crypto_assets.model.correction import plain
+from crypto_assets.rows.on_disk import RowsOnDisk
 from crypto_assets.rows.row_keys import are_numbered, numbers, places_among_equals
 from crypto_assets.rows.text_codes import text_codes
 from crypto_assets.rows.versions import different
@@ -48,9 +49,9 @@ class Arrangement:
 
 @dataclass(frozen=True, slots=True)
 class Arranged:
-    """The rows of a day sorted by time and key, without exact duplicates, and their order in the file."""
+    """The rows of a day sorted by time and key, without exact duplicates, and their order in the file; large days on disk."""
 
-    rows: pa.Table
+    rows: pa.Table | RowsOnDisk
     arrangement: Arrangement
 
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from crypto_assets.model import Instrument
+    from crypto_assets.model.content import Content
     from crypto_assets.sources.instruments import InstrumentQuery
-    from crypto_assets.sources.packing import Content
 
 __all__ = [
     "ArchiveFeed",

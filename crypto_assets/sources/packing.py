@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from mmap import mmap
 from typing import Protocol
 
+from crypto_assets.model.content import Content
 from crypto_assets.sources.formats import has_header
 from crypto_assets.sources.formats_gzip import gzip_blocks
 from crypto_assets.sources.formats_zip import zip_blocks
 
-__all__ = ["CSV_IN_ZIP", "GZIP", "PLAIN", "Content", "Packing", "Text"]
-
-Content = bytes | mmap
-"""The bytes of a file: in memory, or mapped from a temporary file that has no name."""
+__all__ = ["CSV_IN_ZIP", "GZIP", "PLAIN", "Packing", "Text"]
 
 Text = bytes | bytearray
 

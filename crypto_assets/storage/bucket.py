@@ -6,17 +6,20 @@ a slow-down, a cut or hanging connection), `_call` repeats the request within th
 
 from __future__ import annotations
 
+import io
 import tempfile
 import time
 from collections.abc import Callable, Container, Iterator
 from datetime import UTC, datetime, timedelta
 from io import BufferedIOBase
+from mmap import mmap
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from crypto_assets.config.loopback import keep_loopback_direct
 from crypto_assets.errors import ConfigError, LakeUnavailable
 from crypto_assets.machine.shortage import raise_if_ours
+from crypto_assets.model.content import Content
 from crypto_assets.storage.files import MOST_BYTES, too_long
 from crypto_assets.storage.inside import folder_inside, inside
 from crypto_assets.storage.patience import SAY_AFTER_S, patience_with, span_s
@@ -73,7 +76,7 @@ class BucketStore:
                 self._made = self._make_client()
         return self._made
 
-    def put(self, path: str, data: bytes) -> None:
+    def put(self, path: str, data: Content) -> None:
         self._call("put_object", path, Body=data)
 
     def create(self, path: str, data: bytes) -> bool:
@@ -150,7 +153,7 @@ class BucketStore:
     def delete(self, path: str) -> None:
         self._call("delete_object", path)
 
-    def stage(self, path: str, data: bytes) -> Staged:  # noqa: ARG002  a put is atomic, there is nothing to prepare
+    def stage(self, path: str, data: Content) -> Staged:  # noqa: ARG002  a put is atomic, there is nothing to prepare
         return _StagedObject(self, data)
 
     def keep(self, path: str, kept: str) -> None:
@@ -222,6 +225,8 @@ class BucketStore:
     def _ask(self, method: str, path: str | None, arguments: dict[str, Any]) -> Any:
         from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
+        if isinstance(body := arguments.get("Body"), mmap):
+            body.seek(0)  # boto3 reads it as a file; an attempt before may have read it
         try:
             answer = getattr(self._client, method)(Bucket=self._bucket, **arguments)
             if method != "get_object":
@@ -290,16 +295,22 @@ class BucketStore:
 class _StagedObject:
     """Bytes in memory until they are put under their final name; then the object is read back."""
 
-    def __init__(self, store: BucketStore, data: bytes) -> None:
+    def __init__(self, store: BucketStore, data: Content) -> None:
         self._store = store
         self._data = data
 
-    def verify(self, data: bytes) -> None:
-        require_same(f"{self._store.url}: staged bytes", data, self._data)
+    def verify(self, data: Content) -> None:
+        if data is not self._data:
+            require_same(f"{self._store.url}: staged bytes", data, io.BytesIO(self._data))
 
     def publish(self, path: str) -> None:
         self._store.put(path, self._data)
-        require_same(f"{self._store.url}/{path}", self._data, self._store.get(path))
+        if isinstance(self._data, bytes):  # one request instead of several
+            found = self._store.get(path)
+            back: BufferedIOBase | None = None if found is None else io.BytesIO(found)
+        else:
+            back = self._store.open(path)
+        require_same(f"{self._store.url}/{path}", self._data, back)
 
     def discard(self) -> None:
         self._data = b""

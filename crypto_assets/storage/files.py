@@ -14,6 +14,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from crypto_assets.errors import StoredDataError
+from crypto_assets.model.content import Content
 from crypto_assets.storage.folders import set_aside
 
 MOST_BYTES = 2 << 30
@@ -106,7 +107,7 @@ def move(name: str, folder: int, target: str, target_folder: int) -> None:
         os.replace(name, target, src_dir_fd=folder, dst_dir_fd=target_folder)
 
 
-def write(name: str, folder: int, data: bytes) -> None:
+def write(name: str, folder: int, data: Content) -> None:
     """Write a new file in an open folder durably; the former file of that name stays unchanged, without the name."""
     try:
         handle = os.open(name, _NEW, 0o600, dir_fd=folder)

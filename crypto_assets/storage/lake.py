@@ -30,6 +30,8 @@ from crypto_assets.errors import CryptoAssetsError, OtherVersion, StoredDataErro
 from crypto_assets.machine.missing import is_missing
 from crypto_assets.machine.thread_pool import in_order
 from crypto_assets.model import Partition, Series, SourceFile, StoredFile, days_between
+from crypto_assets.model.content import Content
+from crypto_assets.rows.on_disk import RowsOnDisk
 from crypto_assets.storage.inside import safe_name
 from crypto_assets.storage.lake_paths import day_path, series_folder, symbol_folder, version_path
 from crypto_assets.storage.open_store import open_store
@@ -41,7 +43,7 @@ from crypto_assets.storage.parquet import (
     source_of,
     verify,
 )
-from crypto_assets.storage.parquet_writing import describe, encode, encode_frame
+from crypto_assets.storage.parquet_writing import describe, encode, encode_frame, encode_on_disk
 from crypto_assets.storage.refusal_reason import MOST_BYTES as MOST_REASON_BYTES
 from crypto_assets.storage.refusal_reason import checked_reason, reason_text, unreadable
 from crypto_assets.storage.revisions import NO_WAY_BACK
@@ -135,9 +137,10 @@ class Lake:
         """Return the path of a partition's file with this sha256 as a former version."""
         return version_path(series, partition, sha256)
 
-    def encode(self, series: Series, partition: Partition, rows: pa.Table, source: SourceFile) -> bytes:
-        """Return the Parquet bytes for `rows`."""
-        return encode(rows, describe(series, partition, source), datasets.get(series.table))
+    def encode(self, series: Series, partition: Partition, rows: pa.Table | RowsOnDisk, source: SourceFile) -> Content:
+        """Return the Parquet bytes for `rows`; for rows on disk they are in a temporary file."""
+        about, dataset = describe(series, partition, source), datasets.get(series.table)
+        return encode_on_disk(rows, about, dataset) if isinstance(rows, RowsOnDisk) else encode(rows, about, dataset)
 
     def write(self, series: Series, partition: Partition, rows: pa.Table, source: SourceFile) -> StoredFile:
         """Store `rows` as the whole content of a partition; a file that already has these bytes is left alone.
@@ -346,7 +349,7 @@ class Lake:
             raise StoredDataError(f"{self.url}/{path}: expected a file, found none; materialise that partition first")
         return data
 
-    def quarantine(self, name: str, data: bytes, reason: Mapping[str, Any]) -> str:
+    def quarantine(self, name: str, data: Content, reason: Mapping[str, Any]) -> str:
         """Store refused bytes with their reason; return the path, relative to the lake.
 
         Args:
@@ -365,7 +368,7 @@ class Lake:
             raise
         return path
 
-    def quarantine_path(self, name: str, data: bytes) -> str:
+    def quarantine_path(self, name: str, data: Content) -> str:
         """Return the path of refused bytes, relative to the lake."""
         return f"quarantine/{safe_name(name)}.{hashlib.sha256(data).hexdigest()[:12]}"
 

@@ -20,11 +20,14 @@ from typing import NamedTuple, Protocol
 from uuid import uuid4
 
 from crypto_assets.errors import StoredDataError, UnsafePath
+from crypto_assets.model.content import Content
 from crypto_assets.storage.files import NO_FILE, OF_THE_FILE, content_of, move, opened_file, write
 from crypto_assets.storage.folders import Place, is_ours_alone, listed, make_root, open_child, sync
 from crypto_assets.storage.inside import MOST_BYTES, folder_inside, inside
 
 STAGING = "staging/"
+
+_PIECE = 1 << 20
 
 _NOTHING_THERE = (FileNotFoundError, NotADirectoryError)
 
@@ -32,7 +35,7 @@ _NOTHING_THERE = (FileNotFoundError, NotADirectoryError)
 class Staged(Protocol):
     """New bytes in a store, durable but not yet published under their path."""
 
-    def verify(self, data: bytes) -> None:
+    def verify(self, data: Content) -> None:
         """Read the bytes back; raises StoredDataError if they are not `data`."""
 
     def publish(self, path: str) -> None:
@@ -50,7 +53,7 @@ class Store(Protocol):
 
     url: str
 
-    def put(self, path: str, data: bytes) -> None:
+    def put(self, path: str, data: Content) -> None:
         """Store `data` as the whole content of `path`; readers see the old content or the new, never a part."""
 
     def create(self, path: str, data: bytes) -> bool:
@@ -81,7 +84,7 @@ class Store(Protocol):
     def delete(self, path: str) -> None:
         """Remove `path`; do nothing if it does not exist."""
 
-    def stage(self, path: str, data: bytes) -> Staged:
+    def stage(self, path: str, data: Content) -> Staged:
         """Write `data` durably but not visibly; `path` lies in staging/."""
 
     def keep(self, path: str, kept: str) -> None:
@@ -102,7 +105,7 @@ class FolderStore:
         self.root = str(root)
         self._mode = mode  # of the folder itself, if it is made; folders below it get 0755
 
-    def put(self, path: str, data: bytes) -> None:
+    def put(self, path: str, data: Content) -> None:
         with suppress(*_NOTHING_THERE), Place(self.root, path):  # before anything is written
             pass
         staged = self.stage(f"{STAGING}.{uuid4().hex}.part", data)
@@ -134,7 +137,7 @@ class FolderStore:
             written.discard()
         return True
 
-    def stage(self, path: str, data: bytes) -> _StagedFile:
+    def stage(self, path: str, data: Content) -> _StagedFile:
         if not os.path.isdir(self.root):  # noqa: PTH112  one call, no object
             inside(self.root, path)
             make_root(Path(self.root), self._mode)
@@ -294,7 +297,7 @@ class _Listing(NamedTuple):
 class _StagedFile:
     """A written and synced file; publishing renames it."""
 
-    def __init__(self, root: str, path: str, data: bytes) -> None:
+    def __init__(self, root: str, path: str, data: Content) -> None:
         self.path = path
         self._root = root
         with Place(root, path, make=True, lasting=False) as file:  # losing a file in staging/ does no harm
@@ -304,9 +307,9 @@ class _StagedFile:
                 self.discard()
                 raise
 
-    def verify(self, data: bytes) -> None:
+    def verify(self, data: Content) -> None:
         with Place(self._root, self.path) as file:
-            require_same(file.text, data, content_of(file.name, file.folder, file.text))
+            require_same(file.text, data, opened_file(file.name, file.folder, file.text))
 
     def publish(self, path: str) -> None:
         with Place(self._root, self.path) as file, Place(self._root, path, make=True) as target:
@@ -363,9 +366,18 @@ def _bytes_of(file: Place) -> bytes:
     return found
 
 
-def require_same(where: str, expected: bytes, found: bytes | None) -> None:
-    if found != expected:
-        size = "nothing" if found is None else f"{len(found)} other bytes"
+def require_same(where: str, expected: Content, found: BufferedIOBase | None) -> None:
+    """Raise StoredDataError if a file, which is closed then, has other bytes; they are compared in pieces."""
+    size, same = "nothing", False
+    if found is not None:
+        with found:
+            count, same = 0, True
+            while piece := found.read(_PIECE):
+                same = same and piece == expected[count : count + len(piece)]
+                count += len(piece)
+            same = same and count == len(expected)
+            size = f"{count} other bytes"
+    if not same:
         raise StoredDataError(
             f"{where}: expected the {len(expected)} bytes that were written, read back {size}; check the disk or the bucket"
         )

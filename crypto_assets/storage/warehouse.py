@@ -7,10 +7,11 @@ double the table.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -294,24 +295,29 @@ def _copy(connection: psycopg.Connection[Any], table: str, loads: Sequence[Load]
     from pgpq import ArrowToPostgresBinaryEncoder
 
     columns = TABLES[table].columns
-    batches: list[pa.RecordBatch] = []
-    for load in loads:
-        count = load.rows.num_rows
-        if not count:
-            continue
-        keys = {"exchange": load.exchange, "market_type": load.market_type, "symbol": load.symbol}
-        arrays = [pa.repeat(keys[name], count) if name in keys else _plain(load.rows.column(name)) for name in columns]
-        batches += pa.table(arrays, names=list(columns)).combine_chunks().to_batches()
-    if not batches:
+    batches = _batches(columns, loads)
+    first = next(batches, None)
+    if first is None:
         return
-    encoder = ArrowToPostgresBinaryEncoder(batches[0].schema)
+    encoder = ArrowToPostgresBinaryEncoder(first.schema)
     statement = f"COPY market.{table} ({', '.join(columns)}) FROM STDIN WITH (FORMAT BINARY)"
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         copy.write(encoder.write_header())
-        for batch in batches:
-            for start in range(0, batch.num_rows, _COPY_ROWS):
-                copy.write(encoder.write_batch(batch.slice(start, _COPY_ROWS)))
+        for batch in chain([first], batches):
+            copy.write(encoder.write_batch(batch))
         copy.write(encoder.finish())
+
+
+def _batches(columns: Sequence[str], loads: Sequence[Load]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of loads with their keys, at most `_COPY_ROWS` at once."""
+    for load in loads:
+        keys = {"exchange": load.exchange, "market_type": load.market_type, "symbol": load.symbol}
+        for start in range(0, load.rows.num_rows, _COPY_ROWS):
+            rows = load.rows.slice(start, _COPY_ROWS)
+            arrays = [
+                pa.repeat(keys[name], rows.num_rows) if name in keys else _plain(rows.column(name)) for name in columns
+            ]
+            yield from pa.table(arrays, names=list(columns)).combine_chunks().to_batches()
 
 
 _COPY_ROWS = 100_000

@@ -14,8 +14,9 @@ import pytest
 from crypto_assets import sources
 from crypto_assets.errors import BadContainer, BadContent
 from crypto_assets.model import Series
+from crypto_assets.model.content import Content
 from crypto_assets.sources import formats_gzip, formats_zip, packing
-from crypto_assets.sources.packing import CSV_IN_ZIP, GZIP, PLAIN, Content, Packing
+from crypto_assets.sources.packing import CSV_IN_ZIP, GZIP, PLAIN, Packing
 
 KEY = "data/futures/um/daily/trades/BTCUSDT/BTCUSDT-trades-2024-03-01.zip"
 HEADER = b"id,price,qty,quote_qty,time,is_buyer_maker\n"

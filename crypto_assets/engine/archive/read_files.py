@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +18,13 @@ from crypto_assets import datasets, sources
 from crypto_assets.engine.archive.download import download
 from crypto_assets.engine.archive.holders import Files
 from crypto_assets.engine.archive.site import ArchiveSite
+from crypto_assets.engine.archive.split_days import split_days
+from crypto_assets.engine.archive.split_on_disk import SplitOnDisk
 from crypto_assets.engine.instruments import converted
 from crypto_assets.errors import ChecksumMismatch, CryptoAssetsError, InvalidRows, MalformedFile
 from crypto_assets.model import ArchiveObject, Instrument, SourceFile, Span, Track
-from crypto_assets.rows.arrange import row_text
+from crypto_assets.model.content import Content
+from crypto_assets.rows.arrange import Arranged, row_text
 from crypto_assets.sources.epoch import microseconds
 
 MEMORY_BYTES = 256 << 20
@@ -33,27 +37,34 @@ class RefusedFile(Exception):
     `contents` are the bytes of each file of `obj`, in its order; empty bytes if they were not received.
     """
 
-    def __init__(self, error: CryptoAssetsError, obj: ArchiveObject | SourceFile, contents: tuple[bytes, ...]) -> None:
+    def __init__(
+        self, error: CryptoAssetsError, obj: ArchiveObject | SourceFile, contents: tuple[Content, ...]
+    ) -> None:
         super().__init__(str(error))
         self.error, self.obj, self.contents = error, obj, contents
 
 
 @dataclass(frozen=True, slots=True)
 class ReadFiles:
-    """The rows of some files in file order, where they came from, and the bytes of each file of `source`, in its order."""
+    """The days of some files, in order, where they came from, and the contents of each file of `source`, in its order.
 
+    `rows` are all rows in the order of the files; of large files some of each day (`split_on_disk.py`): with the earliest and
+    the latest one, and those with the smallest and the largest number.
+    """
+
+    days: list[Arranged]
     rows: pa.Table
     source: SourceFile
-    contents: tuple[bytes, ...]
+    contents: tuple[Content, ...]
 
 
-Download = Callable[[ArchiveObject], tuple[bytes, SourceFile]]
+Download = Callable[[ArchiveObject], tuple[Content, SourceFile]]
 
 
 def read_files(
     site: ArchiveSite, shared: SharedFiles, track: Track, holder: Files, instrument: Instrument | None
 ) -> ReadFiles:
-    """Return the rows of the files of one holder.
+    """Return the days of the files of one holder; those of large files are on disk.
 
     Rows of several files are those of their days only: the rest belongs to the days beside them.
 
@@ -61,47 +72,95 @@ def read_files(
         RefusedFile: the bytes of a file differ from their digest, or cannot be read, or are of another time.
         NotPublished, HostUnreachable, HostRefused: as for `download`.
     """
-    feed, several = holder.feed, len(holder.objects) > 1
+    reading = _Reading(site, shared, track, holder, instrument)
+    pieces = reading.pieces()
+    first = list(islice(pieces, len(holder.objects) + 1))
+    large = len(first) > len(holder.objects)
+    key, period = holder.obj.key, holder.period
+    try:
+        if large:
+            split = SplitOnDisk(track.series, key, period, holder.days)
+            for piece in chain(_one_by_one(first), pieces):
+                split.add(piece)
+            days, rows = split.days(), split.outline()
+        else:
+            rows = first[0] if len(first) == 1 else pa.concat_tables(first)
+            days = split_days(track.series, rows, key, period, holder.days)
+    except InvalidRows as error:
+        source = reading.source if reading.is_done else reading.sources[-1]
+        contents = reading.contents if reading.is_done else reading.contents[-1:]
+        raise RefusedFile(error, source, tuple(contents)) from error
+    return ReadFiles(days, rows, reading.source, tuple(reading.contents))
 
-    def receive(obj: ArchiveObject) -> tuple[bytes, SourceFile]:
-        return download(site, feed, obj)
 
-    tables, found, contents = [], [], []
-    for obj in holder.objects:
+class _Reading:
+    """Downloads and parses the files of one holder, one after the other."""
+
+    def __init__(
+        self, site: ArchiveSite, shared: SharedFiles, track: Track, holder: Files, instrument: Instrument | None
+    ) -> None:
+        self._site, self._shared, self._track, self._holder = site, shared, track, holder
+        self._instrument = instrument
+        self.sources: list[SourceFile] = []
+        self.contents: list[Content] = []
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all files were downloaded."""
+        return len(self.sources) == len(self._holder.objects)
+
+    @property
+    def source(self) -> SourceFile:
+        """Where the rows came from."""
+        return SourceFile.joined(self.sources)
+
+    def pieces(self) -> Iterator[pa.Table]:
+        """Yield the rows of the files, in order; raises as `read_files`."""
+        several = len(self._holder.objects) > 1
+        for obj in self._holder.objects:
+            content, source = self._received(obj, shared=several or self._holder.feed.bundles)
+            self.sources.append(source)
+            self.contents.append(content)
+            before = 0
+            try:
+                for rows in sources.pieces(*self._track, obj.key, content, self._instrument):
+                    yield self._of_days(rows, obj, before) if several else rows
+                    before += rows.num_rows
+            except (MalformedFile, InvalidRows) as error:
+                raise RefusedFile(error, source, (content,)) from error
+
+    def _received(self, obj: ArchiveObject, *, shared: bool) -> tuple[Content, SourceFile]:
+        def receive(one: ArchiveObject) -> tuple[Content, SourceFile]:
+            return download(self._site, self._holder.feed, one)
+
         try:
-            if several or feed.bundles:
-                content, source = shared.get(track.series.exchange, obj, receive)
-            else:
-                content, source = receive(obj)
+            received = self._shared.get(self._track.series.exchange, obj, receive) if shared else receive(obj)
         except (ChecksumMismatch, MalformedFile) as error:
             raise RefusedFile(error, obj, (getattr(error, "content", b""),)) from error
-        source = converted(source, instrument)
-        found.append(source)
-        contents.append(content)
-        try:
-            rows = sources.parse(*track, obj.key, content, instrument)
-            tables.append(_of_days(rows, track, holder, obj) if several else rows)
-        except (MalformedFile, InvalidRows) as error:
-            raise RefusedFile(error, source, (content,)) from error
-    rows = pa.concat_tables(tables) if several else tables[0]
-    return ReadFiles(rows, SourceFile.joined(found), tuple(contents))
+        content, source = received
+        return content, converted(source, self._instrument)
+
+    def _of_days(self, rows: pa.Table, obj: ArchiveObject, before: int) -> pa.Table:
+        """Return the rows of the holder's days; raises InvalidRows for a row outside the span of its file."""
+        dataset = datasets.get(self._track.series.table)
+        times = rows.column(dataset.time_column).cast(pa.int64()).to_numpy()
+        span = self._holder.feed.covers(obj.key)
+        start, end = _us(span)
+        outside = np.flatnonzero((times < start) | (times >= end))
+        if len(outside):
+            raise InvalidRows(
+                f"{obj.key}: expected times inside {span}, found {len(outside)} rows outside; the first is "
+                f"row {before + outside[0]}: {row_text(rows, dataset, int(outside[0]))}"
+            )
+        first, last = _us(Span.of_days(self._holder.days[0], self._holder.days[-1]))
+        inside = (times >= first) & (times < last)
+        return rows if inside.all() else rows.filter(pa.array(inside))
 
 
-def _of_days(rows: pa.Table, track: Track, holder: Files, obj: ArchiveObject) -> pa.Table:
-    """Return the rows of a holder's days; raises InvalidRows for a row outside the span of its file."""
-    dataset = datasets.get(track.series.table)
-    times = rows.column(dataset.time_column).cast(pa.int64()).to_numpy()
-    span = holder.feed.covers(obj.key)
-    start, end = _us(span)
-    outside = np.flatnonzero((times < start) | (times >= end))
-    if len(outside):
-        raise InvalidRows(
-            f"{obj.key}: expected times inside {span}, found {len(outside)} rows outside; the first is "
-            f"row {outside[0]}: {row_text(rows, dataset, int(outside[0]))}"
-        )
-    first, last = _us(Span.of_days(holder.days[0], holder.days[-1]))
-    inside = (times >= first) & (times < last)
-    return rows if inside.all() else rows.filter(pa.array(inside))
+def _one_by_one(tables: list[pa.Table]) -> Iterator[pa.Table]:
+    """Yield tables and forget each one then."""
+    while tables:
+        yield tables.pop(0)
 
 
 def _us(span: Span) -> tuple[int, int]:
@@ -113,11 +172,11 @@ class SharedFiles:
     """The bytes of files that several days or symbols share, the latest used; safe to use from many threads."""
 
     most_bytes: int = MEMORY_BYTES
-    _kept: OrderedDict[tuple[str, str, str], tuple[bytes, SourceFile]] = field(default_factory=OrderedDict)
+    _kept: OrderedDict[tuple[str, str, str], tuple[Content, SourceFile]] = field(default_factory=OrderedDict)
     _locks: dict[tuple[str, str, str], threading.Lock] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def get(self, exchange: str, obj: ArchiveObject, receive: Download) -> tuple[bytes, SourceFile]:
+    def get(self, exchange: str, obj: ArchiveObject, receive: Download) -> tuple[Content, SourceFile]:
         """Return a file, received once; a thread that wants the same file waits for it."""
         name = exchange, obj.key, obj.etag
         with self._lock:

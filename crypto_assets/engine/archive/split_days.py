@@ -84,14 +84,32 @@ def _outside(
     rows: pa.Table, times: np.ndarray, key: str, period: tuple[date, date], dataset: Dataset
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the places of rows of the day before a period and of the day after it; raises as `split_days`."""
+    refuse_far_rows(rows, times, key, period, dataset)
     first, last = microseconds(Partition("", period[0]).start), microseconds(Partition("", period[1]).end)
-    before, after = np.flatnonzero(times < first), np.flatnonzero(times >= last)
+    return np.flatnonzero(times < first), np.flatnonzero(times >= last)
+
+
+def refuse_far_rows(
+    rows: pa.Table,
+    times: np.ndarray,
+    key: str,
+    period: tuple[date, date],
+    dataset: Dataset,
+    *,
+    rows_before: int = 0,
+) -> None:
+    """Raise InvalidRows for rows more than a day outside a period.
+
+    Args:
+        times: of the rows, in microseconds.
+        rows_before: rows of the file before these.
+    """
+    first, last = microseconds(Partition("", period[0]).start), microseconds(Partition("", period[1]).end)
     day = microseconds(Partition("", period[0]).end) - first
-    far = np.concatenate([before[times[before] < first - day], after[times[after] >= last + day]])
+    far = np.flatnonzero((times < first - day) | (times >= last + day))
     if len(far):
         found = "1 row of another day" if len(far) == 1 else f"{len(far):,} rows of other days"
         raise InvalidRows(
             f"{key}: expected times inside {period[0]} … {period[1]}, found {found}; the first is "
-            f"row {far[0]}: {row_text(rows, dataset, int(far[0]))}"
+            f"row {rows_before + far[0]}: {row_text(rows, dataset, int(far[0]))}"
         )
-    return before, after

@@ -37,6 +37,7 @@ from crypto_assets.storage.sessions import lock_wait, of_connection, process_nam
 from crypto_assets.storage.stores import STAGING, Staged
 
 if TYPE_CHECKING:
+    from crypto_assets.model.content import Content
     from crypto_assets.storage.database import Database
     from crypto_assets.storage.lake import Lake
 
@@ -61,7 +62,7 @@ class Replacement:
 
     folder: str
     path: str
-    data: bytes
+    data: Content
     sha256: str
     former_sha256: str | None = None
     version_path: str | None = None

@@ -32,6 +32,7 @@ from crypto_assets.ledger.profiles import write_profiles
 from crypto_assets.model import Comparison, Finding, Outcome, Partition, Series, StoredFile, Track
 from crypto_assets.model.correction import Correction, Difference
 from crypto_assets.rows.loads import DayFile, Load, LoadPlan, StoredDay, loads, plans
+from crypto_assets.rows.on_disk import RowsOnDisk
 from crypto_assets.rows.versions import compare
 from crypto_assets.storage.lake_paths import symbol_folder
 from crypto_assets.storage.parquet import StoredRows
@@ -156,15 +157,16 @@ class Publisher:
             superseded = before is not None and before.sha256 != day.known.sha256
             return _Draft(day, day.known, superseded=superseded, findings=asked)
         assert day.source is not None  # noqa: S101  a parsed day has one; tells the type checker
-        data = self._lake.encode(day.series, day.partition, day.parsed, day.source)
+        rows = day.rows if isinstance(day.rows, RowsOnDisk) else day.parsed
+        data = self._lake.encode(day.series, day.partition, rows, day.source)
         path = self._lake.path(day.series, day.partition)
-        draft = _Draft(day, StoredFile(path, day.parsed.num_rows, len(data), hashlib.sha256(data).hexdigest()))
+        draft = _Draft(day, StoredFile(path, rows.num_rows, len(data), hashlib.sha256(data).hexdigest()))
         draft.replaces = before is not None
         there = self._lake.readable(path)
         sha256_there = None if there is None else hashlib.sha256(there).hexdigest()
-        rows, former = self._former(day, before, there, sha256_there)
+        former_rows, former = self._former(day, before, there, sha256_there)
         if former is not None and former.sha256 != draft.stored.sha256:
-            self._compare(draft, rows, former, is_known=before is not None)
+            self._compare(draft, former_rows, former, is_known=before is not None)
         elif before is not None:
             draft.findings = asked
         if sha256_there != draft.stored.sha256:

@@ -32,8 +32,10 @@ from crypto_assets.engine.publication.validation import (
     Verdict,
     blocking,
     degrading,
+    folds,
     in_words,
     validate,
+    validate_pieces,
 )
 from crypto_assets.engine.publication.wrong_edges import WrongEdges, contradicted_edges, with_edges, wrong_edges
 from crypto_assets.engine.rest.rest_days import state_of_rest
@@ -43,6 +45,7 @@ from crypto_assets.ledger.life_edges import LISTED_FROM, LISTED_UNTIL, cut_of
 from crypto_assets.model import Finding, HistoryCheck, Outcome, Partition, Series, State, StoredFile, TrackDay
 from crypto_assets.model.correction import Correction
 from crypto_assets.rows.numbered import NUMBERED
+from crypto_assets.rows.on_disk import RowsOnDisk
 from crypto_assets.rows.row_ends import fills
 from crypto_assets.storage.patience import outlast
 
@@ -292,8 +295,13 @@ def _validated(batch: Sequence[Day], near: Near) -> dict[int, Verdict]:
     here = [day for day in batch if day.outcome is None and day.rows is not None and day.rows.num_rows]
     if not here:
         return {}
-    days = [(day.partition, day.parsed) for day in here]
-    return dict(zip(map(id, here), validate(here[0].series, days, near), strict=True))
+    series = here[0].series
+    on_disk = {id(day): day.rows for day in here if isinstance(day.rows, RowsOnDisk)} if folds(series) else {}
+    whole = [day for day in here if id(day) not in on_disk]
+    verdicts = validate(series, [(day.partition, day.parsed) for day in whole], near) if whole else []
+    found = dict(zip(map(id, whole), verdicts, strict=True))
+    partitions = {id(day): day.partition for day in here}
+    return found | {place: validate_pieces(series, partitions[place], rows.pieces()) for place, rows in on_disk.items()}
 
 
 def _in_file(day: Day) -> dict[str, Finding]:
@@ -316,7 +324,7 @@ def _of_file(day: Day, verdict: Verdict) -> dict[str, Finding]:
 
 
 def _pieces(day: Day) -> Pieces:
-    return lambda: [day.parsed]
+    return day.rows.pieces if isinstance(day.rows, RowsOnDisk) else lambda: [day.parsed]
 
 
 def _state(day: Day, missing: Sequence[str]) -> State:

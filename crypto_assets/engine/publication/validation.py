@@ -96,7 +96,9 @@ def validate_pieces(series: Series, partition: Partition, pieces: Iterable[pa.Ta
     if not rows:
         return Verdict({name: Finding(False, {"rows": 0}) for name in at_work})
     findings = {name: fold.finding() for name, fold in at_work.items()}
-    return Verdict(findings, None if blocking(series, findings) else profile.profile())
+    if blocking(series, findings):
+        return Verdict(findings)
+    return Verdict(findings, profile.profile(), made_of(()))
 
 
 def folds(series: Series) -> bool:
