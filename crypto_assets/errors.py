@@ -35,10 +35,13 @@ found and what to do; `evidence` has the same for programs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crypto_assets.text.urls import masked, masked_in
 from crypto_assets.text.visible import visible
+
+if TYPE_CHECKING:
+    from crypto_assets.model.content import Content
 
 
 class CryptoAssetsError(Exception):
@@ -120,7 +123,7 @@ class ChecksumMismatch(TransientError):
     `content` has the refused bytes for quarantine/.
     """
 
-    content: bytes = b""
+    content: Content = b""
 
 
 class StoreUnavailable(TransientError):

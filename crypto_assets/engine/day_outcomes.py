@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,15 +34,15 @@ from crypto_assets.model import (
     Track,
     TrackDay,
 )
+from crypto_assets.model.content import Content, digest_of
 from crypto_assets.model.provenance import together
-from crypto_assets.rows.on_disk import RowsOnDisk
+from crypto_assets.rows.on_disk import RowsOnDisk, whole
 from crypto_assets.storage.parquet import UnreadRows
 from crypto_assets.storage.refusal_reason import joined_reason, split_reason
 from crypto_assets.version import __version__
 
 if TYPE_CHECKING:
     from crypto_assets.ledger.partitions import PartitionRecord
-    from crypto_assets.model.content import Content
     from crypto_assets.rows.arrange import Arrangement
     from crypto_assets.storage.lake import Lake
 
@@ -108,14 +107,17 @@ class Day:
         return self.target.series
 
     @property
-    def parsed(self) -> pa.Table:
-        """The rows of a parsed day; those on disk take no memory until a column of them is used."""
+    def in_hand(self) -> pa.Table | RowsOnDisk:
+        """The rows of a parsed day, in memory or on disk."""
         assert self.rows is not None  # noqa: S101  callers ask for days that were parsed
-        if isinstance(self.rows, RowsOnDisk):
-            return self.rows.table
         if isinstance(self.rows, UnreadRows):
             self.rows = self.rows.read()
         return self.rows
+
+    @property
+    def parsed(self) -> pa.Table:
+        """The rows of a parsed day as one table; those on disk take no memory until a column of them is used."""
+        return whole(self.in_hand)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,7 @@ def _quarantine(
         "etag": source.etag if source else "",
         "last_modified": source.last_modified.isoformat() if source and source.last_modified else None,
         "size_bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": digest_of(content),
         "published_digest": getattr(source, "published_digest", None) or error.evidence.get("published"),
         "refused_at": former.get("refused_at") or datetime.now(UTC).isoformat(timespec="seconds"),
         "version": __version__,

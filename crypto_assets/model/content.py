@@ -1,8 +1,37 @@
-"""The bytes of a file."""
+"""The bytes of a file, in memory or on disk."""
 
 from __future__ import annotations
 
-from mmap import mmap
+import hashlib
+import mmap
+from typing import IO
 
-Content = bytes | mmap
+Content = bytes | mmap.mmap
 """The bytes of a file: in memory, or mapped from a temporary file that has no name."""
+
+_PIECE = 16 << 20
+
+
+def mapped(file: IO[bytes]) -> mmap.mmap:
+    """Return the bytes of an open file that is not empty; they stay after it is closed."""
+    file.flush()
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def digest_of(content: Content, algorithm: str = "sha256") -> str:
+    """Return a digest in hexadecimal; memory does not grow with bytes on disk."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    if isinstance(content, bytes):
+        digest.update(content)
+        return digest.hexdigest()
+    with memoryview(content) as view:
+        for start in range(0, len(view), _PIECE):
+            digest.update(view[start : start + _PIECE])
+            give_back(content)
+    return digest.hexdigest()
+
+
+def give_back(content: Content) -> None:
+    """Let the system have the memory of pages that were read from disk; they are read again where they are needed."""
+    if isinstance(content, mmap.mmap):
+        content.madvise(mmap.MADV_DONTNEED)

@@ -21,8 +21,10 @@ class DayOnDisk:
         self._dataset = dataset
         self._spool = Spool(dataset)
         self._numbered = True
-        self._pieces: list[tuple[int, int, int]] = []
-        """The first position of each piece, the one after its last, and its first time."""
+        self._ascending = len(dataset.key) == 1
+        self._last: tuple[int, int] | None = None
+        self._pieces: list[tuple[int, int, int, int]] = []
+        """The first position of each piece, the one after its last, its earliest and its latest time."""
 
     @property
     def num_rows(self) -> int:
@@ -35,30 +37,40 @@ class DayOnDisk:
         start = self.num_rows
         times = numbers(rows.column(self._dataset.time_column))
         self._numbered &= not self._dataset.unnumbered_key or are_numbered(self._dataset, rows)
-        self._pieces.append((start, start + rows.num_rows, int(times[0])))
+        self._pieces.append((start, start + rows.num_rows, int(times.min()), int(times.max())))
+        if self._ascending and self._numbered:
+            self._ascending = self._goes_on(numbers(rows.column(self._dataset.key[0])), times)
         self._spool.add(rows)
+
+    def _goes_on(self, keys: np.ndarray, times: np.ndarray) -> bool:
+        """Return whether keys rise and times do not fall, from the last row added before."""
+        last, self._last = self._last, (int(keys[-1]), int(times[-1]))
+        goes_on = last is None or (keys[0] > last[0] and times[0] >= last[1])
+        return bool(goes_on and (keys[1:] > keys[:-1]).all() and (times[1:] >= times[:-1]).all())
 
     def arranged(self) -> tuple[RowsOnDisk, Arrangement]:
         """Return the rows in order and their order in the file; nothing may be added any more."""
         rows = self._spool.done()
         numbered = self._numbered
+        if numbered and self._ascending:
+            return rows, AS_PUBLISHED
         order, arrangement = order_of(rows.table, self._dataset, None if numbered else self._in_file())
         rows.give_back()
         if order is None and numbered:
-            return rows, AS_PUBLISHED if arrangement == AS_PUBLISHED else arrangement
+            return rows, arrangement
         return self._again(rows, order), arrangement
 
     def _in_file(self) -> np.ndarray | None:
         """Return the positions of the rows in the order of their file; None: as they are.
 
-        Each piece has its oldest row first. If most pieces begin earlier than the one before, the file has its newest row
-        first.
+        Each piece has its oldest row first. If most pieces are older than the one before, the file has its newest row first.
         """
-        begins = np.array([time for _, _, time in self._pieces])
-        steps = np.diff(begins)
-        if np.count_nonzero(steps < 0) <= np.count_nonzero(steps > 0):
+        earliest = np.array([first for _, _, first, _ in self._pieces])
+        latest = np.array([last for _, _, _, last in self._pieces])
+        falls = np.count_nonzero(latest[1:] <= earliest[:-1])
+        if falls <= np.count_nonzero(earliest[1:] >= latest[:-1]) or 2 * falls < len(self._pieces) - 1:
             return None
-        return np.concatenate([np.arange(start, end) for start, end, _ in reversed(self._pieces)])
+        return np.concatenate([np.arange(start, end) for start, end, *_ in reversed(self._pieces)])
 
     def _again(self, rows: RowsOnDisk, order: np.ndarray | None) -> RowsOnDisk:
         """Return rows written again in an order, those without numbers with their places."""

@@ -6,7 +6,7 @@ has no statistics.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal, localcontext
 
@@ -19,6 +19,7 @@ from crypto_assets.datasets.types import DECIMAL, INSTANT
 from crypto_assets.model import bar_length
 from crypto_assets.rows.frames import approximate
 from crypto_assets.rows.numpy_arrays import from_arrow, to_arrow
+from crypto_assets.rows.on_disk import RowsOnDisk
 from crypto_assets.rows.timeframes import BUILT_FROM
 
 _SUMS = ("volume", "quote_volume", "trade_count", "taker_buy_volume", "taker_buy_quote_volume")
@@ -216,7 +217,7 @@ def silent_bars(bars: pa.Table) -> np.ndarray:
     return silent
 
 
-def trade_statistics(trades: pa.Table) -> pa.Table:
+def trade_statistics(trades: pa.Table | RowsOnDisk) -> pa.Table:
     """Return one row for each minute with trades, in the columns of `STATISTICS_SCHEMA`.
 
     VWAP is the quote amount over the base amount, rounded half even to 18 decimals. It and the quote volume are null if the
@@ -225,7 +226,31 @@ def trade_statistics(trades: pa.Table) -> pa.Table:
     Args:
         trades: rows of `trades`, ascending in time.
     """
-    minutes = np.floor_divide(trades.column("trade_time").cast(pa.int64()).to_numpy(), _MINUTE_US)
+    if isinstance(trades, RowsOnDisk):
+        return pa.concat_tables([_statistics(part) for part in _whole_minutes(trades)])
+    return _statistics(trades)
+
+
+def _whole_minutes(trades: RowsOnDisk) -> Iterator[pa.Table]:
+    """Yield trades in parts that end with a minute, each of about one piece."""
+    rest: pa.Table | None = None
+    for piece in trades.pieces():
+        part = piece if rest is None else pa.concat_tables([rest, piece])
+        minutes = _minutes(part.column("trade_time"))
+        end = int(np.searchsorted(minutes, minutes[-1]))
+        if end:
+            yield part.slice(0, end)
+        rest = part.slice(end)
+    if rest is not None:
+        yield rest
+
+
+def _minutes(times: pa.ChunkedArray) -> np.ndarray:
+    return np.floor_divide(times.cast(pa.int64()).to_numpy(), _MINUTE_US)
+
+
+def _statistics(trades: pa.Table) -> pa.Table:
+    minutes = _minutes(trades.column("trade_time"))
     amount = trades.column("amount")
     zero = pa.scalar(Decimal(0), DECIMAL)
     bought = pa.chunked_array(

@@ -11,6 +11,7 @@ import pyarrow as pa
 from crypto_assets import datasets
 from crypto_assets.model import Partition, Series
 from crypto_assets.rows.derive import Life, longer_bars, trade_statistics
+from crypto_assets.rows.on_disk import RowsOnDisk, whole
 from crypto_assets.rows.timeframes import BUILT_FROM
 
 STATISTICS = "trade_statistics_1m"
@@ -42,7 +43,7 @@ class Load(LoadPlan):
     bars, and `replaces_derived` adds every derived bar of the day.
     """
 
-    rows: pa.Table
+    rows: pa.Table | RowsOnDisk
     timeframes: tuple[str, ...] = ()
     replaces_derived: bool = False
 
@@ -62,7 +63,7 @@ class StoredDay:
     """One day in the lake with its rows; `source` is `archive` or `rest`, `life` when the symbol begins or ends in it."""
 
     partition: Partition
-    rows: pa.Table
+    rows: pa.Table | RowsOnDisk
     sha256: str
     source: str
     life: Life = (None, None)
@@ -114,12 +115,12 @@ def _bars(series: Series, days: Sequence[StoredDay], timeframes: Mapping[str, Co
         for goal in set(wanted):
             places = [place for place, mine in enumerate(wanted) if mine == goal]
             lives = [days[place].life for place in places]
-            made = longer_bars([days[place].rows for place in places], goal, lives)
+            made = longer_bars([whole(days[place].rows) for place in places], goal, lives)
             for place, bars in zip(places, made, strict=True):
                 built[place] = bars
     result = []
     for day, bars, goals in zip(days, built, wanted, strict=True):
-        parts = [_labelled(day.rows, timeframe, day.source)]
+        parts = [_labelled(whole(day.rows), timeframe, day.source)]
         parts += [_labelled(rows, name, "derived") for name, rows in bars.items() if rows.num_rows]
         result.append(
             Load(

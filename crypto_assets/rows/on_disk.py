@@ -6,15 +6,16 @@ some 80 bytes a row, and is mapped: a table over it has no bytes of its own, and
 
 from __future__ import annotations
 
-import mmap
 import tempfile
 from collections.abc import Iterator
+from mmap import mmap
 from typing import IO
 
 import pyarrow as pa
 
 from crypto_assets.machine.shortage import raise_if_ours
 from crypto_assets.model import Dataset
+from crypto_assets.model.content import give_back, mapped
 from crypto_assets.rows.words import in_order_of_words
 
 PIECE_ROWS = 1 << 18
@@ -23,9 +24,9 @@ PIECE_ROWS = 1 << 18
 class RowsOnDisk:
     """Rows in a temporary file; safe to use from many threads."""
 
-    def __init__(self, mapped: mmap.mmap) -> None:
-        self._mapped = mapped
-        self.table: pa.Table = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped))).read_all()
+    def __init__(self, content: mmap) -> None:
+        self._content = content
+        self.table: pa.Table = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(content))).read_all()
         """All rows, over the file. A function that copies a column needs memory for it."""
 
     @property
@@ -45,7 +46,21 @@ class RowsOnDisk:
 
     def give_back(self) -> None:
         """Let the system have the memory of the pages that were read; they are read again where they are needed."""
-        self._mapped.madvise(mmap.MADV_DONTNEED)
+        give_back(self._content)
+
+
+def pieces_of(rows: pa.Table | RowsOnDisk, most: int = PIECE_ROWS) -> Iterator[pa.Table]:
+    """Yield rows, in order, in tables of at most so many; those on disk one at a time."""
+    if isinstance(rows, RowsOnDisk):
+        yield from rows.pieces(most)
+        return
+    for start in range(0, rows.num_rows, most):
+        yield rows.slice(start, most)
+
+
+def whole(rows: pa.Table | RowsOnDisk) -> pa.Table:
+    """Return rows as one table; those on disk take no memory until a column of them is used."""
+    return rows.table if isinstance(rows, RowsOnDisk) else rows
 
 
 class Spool:
@@ -69,6 +84,5 @@ class Spool:
     def done(self) -> RowsOnDisk:
         """Return the rows; nothing may be added any more."""
         self._writer.close()
-        self._file.flush()
         with self._file as file:
-            return RowsOnDisk(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            return RowsOnDisk(mapped(file))

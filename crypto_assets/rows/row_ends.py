@@ -46,10 +46,10 @@ def is_open(series: Series, begin: datetime, end: datetime, rows_before: pa.Tabl
 
 def fills(series: Series, partition: Partition, rows: pa.Table) -> bool:
     """Return whether rows reach from one end of a day to the other, so that no edge of a life can be in it."""
-    times = rows.column(datasets.get(series.table).time_column).cast(pa.int64()).to_numpy()
-    if not len(times):
+    if not rows.num_rows:
         return False
-    first, last = instant(times.min()), instant(times.max()) + row_length(series)
+    ends = pc.min_max(rows.column(datasets.get(series.table).time_column).cast(pa.int64())).as_py()
+    first, last = instant(ends["min"]), instant(ends["max"]) + row_length(series)
     return not is_open(series, partition.start, first) and not is_open(series, last, partition.end, rows)
 
 
@@ -67,5 +67,5 @@ def microseconds(instant: datetime) -> int:
     return int(instant.timestamp()) * 1_000_000
 
 
-def instant(us: np.int64) -> datetime:
+def instant(us: np.int64 | int) -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(us))

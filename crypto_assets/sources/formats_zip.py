@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from crypto_assets.errors import BadContainer
 from crypto_assets.machine.shortage import raise_if_ours
+from crypto_assets.model.content import give_back
 
 MAX_UNPACKED_BYTES = 8 << 30
 """Larger than the largest day ever published (book tickers, some GB); a zip that claims more is a zip bomb."""
@@ -25,6 +26,9 @@ _LARGE = 64 << 20
 """Largest text of equal bars: a day of seconds without a trade has 9 MB."""
 
 _CHUNK = 1 << 20
+
+_GIVEN_BACK = 16 << 20
+"""Bytes on disk after which the memory of those that were read is given back."""
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Allowed compression methods of zip members. Other decoders raise their own errors, and take the memory that a damaged
@@ -111,7 +115,7 @@ class _MappedFile(io.RawIOBase):
     """Mapped bytes as a file to read; several readers may share the map."""
 
     def __init__(self, content: mmap) -> None:
-        self._content, self._place = content, 0
+        self._content, self._place, self._read = content, 0, 0
 
     def readable(self) -> bool:
         return True
@@ -133,6 +137,10 @@ class _MappedFile(io.RawIOBase):
         found = self._content[self._place : self._place + len(buffer)]
         buffer[: len(found)] = found
         self._place += len(found)
+        self._read += len(found)
+        if self._read > _GIVEN_BACK:
+            self._read = 0
+            give_back(self._content)
         return len(found)
 
 

@@ -30,7 +30,7 @@ from crypto_assets.errors import CryptoAssetsError, OtherVersion, StoredDataErro
 from crypto_assets.machine.missing import is_missing
 from crypto_assets.machine.thread_pool import in_order
 from crypto_assets.model import Partition, Series, SourceFile, StoredFile, days_between
-from crypto_assets.model.content import Content
+from crypto_assets.model.content import Content, digest_of
 from crypto_assets.rows.on_disk import RowsOnDisk
 from crypto_assets.storage.inside import safe_name
 from crypto_assets.storage.lake_paths import day_path, series_folder, symbol_folder, version_path
@@ -370,7 +370,7 @@ class Lake:
 
     def quarantine_path(self, name: str, data: Content) -> str:
         """Return the path of refused bytes, relative to the lake."""
-        return f"quarantine/{safe_name(name)}.{hashlib.sha256(data).hexdigest()[:12]}"
+        return f"quarantine/{safe_name(name)}.{digest_of(data)[:12]}"
 
     def reason(self, path: str) -> dict[str, Any]:
         """Return why the file at a path in quarantine/ was refused, as `checked_reason`; empty if there is no reason."""

@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import mmap
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
 from io import BufferedIOBase
+from mmap import mmap
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crypto_assets.model import Dataset, Partition, Series, SourceFile
+from crypto_assets.model.content import mapped
 from crypto_assets.rows.on_disk import RowsOnDisk
 from crypto_assets.rows.words import in_order_of_words
 from crypto_assets.storage.parquet import MARK, METADATA, TAIL_BYTES
@@ -40,14 +41,14 @@ def encode(rows: pa.Table, metadata: Mapping[str, str], dataset: Dataset) -> byt
     return sealed(buffer.getvalue())
 
 
-def encode_on_disk(rows: RowsOnDisk, metadata: Mapping[str, str], dataset: Dataset) -> mmap.mmap:
+def encode_on_disk(rows: RowsOnDisk, metadata: Mapping[str, str], dataset: Dataset) -> mmap:
     """Return the bytes that `encode` gives for the same rows, mapped from a temporary file; memory follows the row group."""
     with tempfile.TemporaryFile() as file:
         with _writer(file, rows.table, metadata, dataset) as write:
             for group in rows.pieces(_GROUP_ROWS):
                 write(group)
         _seal(file)
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return mapped(file)
 
 
 _GROUP_ROWS = 1 << 20
@@ -98,7 +99,6 @@ def _seal(file: IO[bytes]) -> None:
     tail = file.read()
     file.seek(footer)
     file.write(b"".join((MARK, digest, tail)))
-    file.flush()
 
 
 def _without_meaning(rows: pa.Table, dataset: Dataset) -> pa.Schema:

@@ -21,6 +21,7 @@ from crypto_assets.datasets.types import KEYS
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import DAY, Series, Track
 from crypto_assets.rows.loads import Load, LoadPlan
+from crypto_assets.rows.on_disk import pieces_of
 from crypto_assets.sources.published import unpublished
 from crypto_assets.storage.database import Database
 from crypto_assets.storage.market_tables import TABLES
@@ -312,8 +313,7 @@ def _batches(columns: Sequence[str], loads: Sequence[Load]) -> Iterator[pa.Recor
     """Yield the rows of loads with their keys, at most `_COPY_ROWS` at once."""
     for load in loads:
         keys = {"exchange": load.exchange, "market_type": load.market_type, "symbol": load.symbol}
-        for start in range(0, load.rows.num_rows, _COPY_ROWS):
-            rows = load.rows.slice(start, _COPY_ROWS)
+        for rows in pieces_of(load.rows, _COPY_ROWS):
             arrays = [
                 pa.repeat(keys[name], rows.num_rows) if name in keys else _plain(rows.column(name)) for name in columns
             ]

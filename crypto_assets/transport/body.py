@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import re
+import tempfile
 import threading
 import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import IO
 
 import httpx
 
 from crypto_assets.errors import BadContainer
 from crypto_assets.machine.shortage import raise_if_ours
+from crypto_assets.model.content import Content, mapped
 from crypto_assets.transport.answer_memory import give_back
 from crypto_assets.transport.bounds import Bound
 
@@ -52,6 +55,9 @@ class Pace:
 
 
 _PIECE, _SMALL = 1 << 20, 4 << 10
+
+MOST_IN_MEMORY = 32 << 20
+"""Bytes of the largest body in memory where a larger one may be on disk: some three million trades."""
 _ROOM = threading.BoundedSemaphore(2)
 """Permits to read large bodies. A thread takes one and then waits for its host only, so every thread gets its turn."""
 
@@ -107,6 +113,8 @@ class Body:
     pace: Pace
     bound: Bound
     asked_coding: str = "identity"
+    to_disk: bool = False
+    """Whether a large body may be kept in a temporary file."""
     chunks: list[bytes | bytearray] = field(default_factory=list)
     size: int = 0
     headers: httpx.Headers | None = None
@@ -120,6 +128,7 @@ class Body:
     _deadline: float | None = None
     _span_began: float = 0.0
     _span_size: int = 0
+    _file: IO[bytes] | None = None
 
     def range_headers(self) -> dict[str, str]:
         """Return the headers that request the rest only; empty if nothing arrived yet or the host names no version."""
@@ -187,12 +196,25 @@ class Body:
         if self.size > self.bound.large_bytes and not self._large:
             self._wait_for_room()
         self.size += len(chunk)
-        if len(chunk) >= _SMALL:
+        if self.to_disk and self.size > MOST_IN_MEMORY:
+            self._write(chunk)
+        elif len(chunk) >= _SMALL:
             self.chunks.append(chunk)
         elif self.chunks and isinstance(self.chunks[-1], bytearray) and len(self.chunks[-1]) < _PIECE:
             self.chunks[-1] += chunk
         else:  # small pieces are joined: each object has 40 bytes of overhead
             self.chunks.append(bytearray(chunk))
+
+    def _write(self, chunk: bytes) -> None:
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115  it ends with the body
+                self._file.writelines(self.chunks)
+                self.chunks.clear()
+            self._file.write(chunk)
+        except OSError as error:
+            raise_if_ours(error, f"a temporary file in {tempfile.gettempdir()}")
+            raise
 
     def _keep_pace(self) -> None:
         now = time.monotonic()
@@ -225,14 +247,21 @@ class Body:
     def _longest_s(self) -> float:
         return min(self.pace.deadline_s, self.bound.most_s)
 
-    def whole(self) -> bytes:
-        """Return all bytes; raises BrokenRange if their number is not the one that the host announced first."""
+    def whole(self) -> Content:
+        """Return all bytes; large ones mapped from a temporary file, where that is allowed.
+
+        Raises:
+            BrokenRange: their number is not the one that the host announced first.
+        """
         if self._unpacking is not None:
             self._unpacking.end()
         if self._etag and self._total is not None and self.size != self._total:
             found, expected = self.size, self._total
             self.drop()
             raise BrokenRange(f"expected {expected} bytes, found {found}")
+        if self._file is not None:
+            with self._file as file:
+                return mapped(file)
         return bytes(self.chunks[0]) if len(self.chunks) == 1 else b"".join(self.chunks)
 
     def _check(self, size: int) -> None:
@@ -247,6 +276,9 @@ class Body:
     def drop(self) -> None:
         """Drop the received bytes."""
         self.chunks.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
         self.size = 0
         self._etag = ""
         self._total = None

@@ -30,6 +30,7 @@ from crypto_assets.errors import (
 )
 from crypto_assets.machine.backoff import backoff_s
 from crypto_assets.machine.shortage import named_shortage, raise_if_ours, shortage
+from crypto_assets.model.content import Content
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.text.urls import host_of
 from crypto_assets.transport import redirects
@@ -54,6 +55,9 @@ ATTEMPTS = 4
 """Attempts for one request."""
 
 _CONNECT_TIMEOUT_S = 5.0
+
+_ON_DISK = "crypto_assets.on_disk"
+"""The name of bytes on disk among the extensions of an answer, which has no content then."""
 
 
 class _NoCookies(httpx.Cookies):
@@ -136,12 +140,14 @@ class Client:
         headers: Mapping[str, str] | None,
         bound: Bound,
         endpoint: Endpoint,
+        *,
+        to_disk: bool = False,
     ) -> httpx.Response:
         try:
             host = host_of(url)
         except ValueError as error:
             raise PermanentError(f"{url}: not a URL ({error}); check collection.yaml") from None
-        body = Body(url, self._pace, bound, (headers or {}).get("accept-encoding", "identity"))
+        body = Body(url, self._pace, bound, (headers or {}).get("accept-encoding", "identity"), to_disk)
         asked = RequestState(method, url, host, params, headers, endpoint, body, self._attempts)
         try:
             return self._attempts_of(asked)
@@ -262,7 +268,10 @@ class Client:
                 headers = body.headers
                 if headers is not None and "content-encoding" in headers:
                     headers = httpx.Headers([(k, v) for k, v in headers.items() if k != "content-encoding"])
-                return httpx.Response(200, headers=headers, content=body.whole(), request=response.request)
+                content = body.whole()
+                if isinstance(content, bytes):
+                    return httpx.Response(200, headers=headers, content=content, request=response.request)
+                return httpx.Response(200, headers=headers, request=response.request, extensions={_ON_DISK: content})
         if response.status_code == 416 and asked.body.size:
             asked.body.drop()
             raise BrokenRange("the file is shorter than the bytes already received")
@@ -339,6 +348,11 @@ class View:
             Stopped: the client's `stop` is set.
         """
         return self.client._request("GET", url, params, headers, bound, self.endpoint)
+
+    def download(self, url: str, *, bound: Bound) -> tuple[Content, httpx.Headers]:
+        """Return the bytes of a file, large ones on disk, and the headers of the answer; raises as `get`."""
+        answer = self.client._request("GET", url, None, None, bound, self.endpoint, to_disk=True)
+        return answer.extensions.get(_ON_DISK, answer.content), answer.headers
 
     def asked_to_wait(self, decision: WaitUntil, status: int, reason: str) -> None:
         """Begin a cool-down of all processes that the text of an answer asks for (an error inside a 200)."""

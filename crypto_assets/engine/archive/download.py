@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crypto_assets.errors import BadContainer, ChecksumMismatch, CryptoAssetsError, HostRefused, NotPublished
 from crypto_assets.model import ArchiveObject, SourceFile
+from crypto_assets.model.content import Content, digest_of
 from crypto_assets.sources import ArchiveFeed, Source
 from crypto_assets.sources.feeds import Digest
 from crypto_assets.transport.bounds import CHECKSUM, file_bound
@@ -30,13 +30,13 @@ class Published:
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.hex}"
 
-    def is_of(self, content: bytes) -> bool:
+    def is_of(self, content: Content) -> bool:
         """Return whether some bytes have this digest."""
-        return hashlib.new(self.algorithm, content, usedforsecurity=False).hexdigest() == self.hex
+        return digest_of(content, self.algorithm) == self.hex
 
 
-def download(site: ArchiveSite, feed: ArchiveFeed, obj: ArchiveObject) -> tuple[bytes, SourceFile]:
-    """Return the bytes of one archive file and where they came from.
+def download(site: ArchiveSite, feed: ArchiveFeed, obj: ArchiveObject) -> tuple[Content, SourceFile]:
+    """Return the bytes of one archive file, large ones on disk, and where they came from.
 
     Raises:
         NotPublished: the host answers 404 for the object, or for its checksum.
@@ -46,7 +46,7 @@ def download(site: ArchiveSite, feed: ArchiveFeed, obj: ArchiveObject) -> tuple[
     """
     url = f"{site.files_url}/{obj.key}"
     try:
-        response = site.archive.get(url, bound=file_bound(obj.size_bytes))
+        content, headers = site.archive.download(url, bound=file_bound(obj.size_bytes))
     except NotPublished as error:
         place = error.evidence.get("redirected_to")
         raise NotPublished(
@@ -54,14 +54,13 @@ def download(site: ArchiveSite, feed: ArchiveFeed, obj: ArchiveObject) -> tuple[
             "`crypto-assets fill` tries it again",
             **error.evidence,
         ) from None
-    content = response.content
-    etag = response.headers.get("etag", obj.etag).removeprefix("W/").strip('"')
+    etag = headers.get("etag", obj.etag).removeprefix("W/").strip('"')
     digest = feed.digest(obj.key)
     published = published_digest(site, digest, etag) if digest else None
     # An etag that is no digest (of an upload in parts) proves nothing; a checksum file that cannot be read refuses the file.
     unreadable = digest is not None and digest.key is not None and published is None
     if digest and (unreadable or (published and not published.is_of(content))):
-        found = hashlib.new(digest.algorithm, content, usedforsecurity=False).hexdigest()
+        found = digest_of(content, digest.algorithm)
         mismatch = ChecksumMismatch(
             f"{obj.key}: published {digest.algorithm} {published.hex if published else 'unreadable'}, "
             f"downloaded {found} ({len(content)} bytes); will be tried again",
@@ -70,7 +69,7 @@ def download(site: ArchiveSite, feed: ArchiveFeed, obj: ArchiveObject) -> tuple[
         )
         mismatch.content = content
         raise mismatch
-    sha256 = hashlib.sha256(content).hexdigest()
+    sha256 = digest_of(content)
     text = str(published) if published else None
     return content, SourceFile(obj.key, len(content), etag, sha256, text, obj.last_modified)
 

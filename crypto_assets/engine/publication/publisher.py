@@ -30,9 +30,9 @@ from crypto_assets.ledger.life_edges import cut_of
 from crypto_assets.ledger.origins import remember_origins, require_origins
 from crypto_assets.ledger.profiles import write_profiles
 from crypto_assets.model import Comparison, Finding, Outcome, Partition, Series, StoredFile, Track
+from crypto_assets.model.content import digest_of
 from crypto_assets.model.correction import Correction, Difference
 from crypto_assets.rows.loads import DayFile, Load, LoadPlan, StoredDay, loads, plans
-from crypto_assets.rows.on_disk import RowsOnDisk
 from crypto_assets.rows.versions import compare
 from crypto_assets.storage.lake_paths import symbol_folder
 from crypto_assets.storage.parquet import StoredRows
@@ -157,10 +157,10 @@ class Publisher:
             superseded = before is not None and before.sha256 != day.known.sha256
             return _Draft(day, day.known, superseded=superseded, findings=asked)
         assert day.source is not None  # noqa: S101  a parsed day has one; tells the type checker
-        rows = day.rows if isinstance(day.rows, RowsOnDisk) else day.parsed
+        rows = day.in_hand
         data = self._lake.encode(day.series, day.partition, rows, day.source)
         path = self._lake.path(day.series, day.partition)
-        draft = _Draft(day, StoredFile(path, rows.num_rows, len(data), hashlib.sha256(data).hexdigest()))
+        draft = _Draft(day, StoredFile(path, rows.num_rows, len(data), digest_of(data)))
         draft.replaces = before is not None
         there = self._lake.readable(path)
         sha256_there = None if there is None else hashlib.sha256(there).hexdigest()
@@ -242,7 +242,7 @@ class Publisher:
         for plan, rows in self._warehouse.rows_held(known, connection).items():
             counts[Partition(plan.symbol, plan.day)][plan.table] = rows
         days = [
-            StoredDay(file.partition, draft.day.parsed, file.sha256, file.source, file.life)
+            StoredDay(file.partition, draft.day.in_hand, file.sha256, file.source, file.life)
             for draft, file in zip(drafts, files.values(), strict=True)
             if len(counts[file.partition]) < len(tables)
         ]

@@ -324,7 +324,8 @@ def _of_file(day: Day, verdict: Verdict) -> dict[str, Finding]:
 
 
 def _pieces(day: Day) -> Pieces:
-    return day.rows.pieces if isinstance(day.rows, RowsOnDisk) else lambda: [day.parsed]
+    rows = day.in_hand
+    return rows.pieces if isinstance(rows, RowsOnDisk) else lambda: [rows]
 
 
 def _state(day: Day, missing: Sequence[str]) -> State:
