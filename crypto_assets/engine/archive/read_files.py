@@ -77,6 +77,8 @@ def read_files(
     first = list(islice(pieces, len(holder.objects) + 1))
     large = len(first) > len(holder.objects)
     key, period = holder.obj.key, holder.period
+    if large and track.series.table == "ohlcv" and period[0] == period[1]:  # a day has 86,400 bars at most
+        first, large = [*first, *pieces], False
     try:
         if large:
             split = SplitOnDisk(track.series, key, period, holder.days)

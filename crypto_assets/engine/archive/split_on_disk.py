@@ -22,7 +22,7 @@ _DAY_US = 86_400_000_000
 
 
 class SplitOnDisk:
-    """Takes the rows of files in pieces. Bars are never that many; what is special about them is left to `split_days.py`."""
+    """Takes the rows of files in pieces; bars of one day, which are never that many, are left to `split_days.py`."""
 
     def __init__(self, series: Series, key: str, period: tuple[date, date], days: Sequence[date]) -> None:
         self._dataset = datasets.get(series.table)
@@ -60,6 +60,8 @@ class SplitOnDisk:
         self._rows += rows.num_rows
 
     def _take(self, day: date, rows: pa.Table) -> None:
+        if not rows.num_rows:
+            return
         self._outline.append(self._ends(rows))
         if (part := self._parts.get(day)) is not None:
             part.add(rows)
@@ -69,7 +71,7 @@ class SplitOnDisk:
         names = [self._dataset.time_column, *([self._number] if self._number else [])]
         columns = [numbers(rows.column(name)) for name in names if not rows.column(name).null_count]
         places = sorted({int(find(column)) for column in columns for find in (np.argmin, np.argmax)})
-        return rows.take(pa.array(places)) if rows.num_rows else rows
+        return rows.take(pa.array(places))
 
     def outline(self) -> pa.Table:
         """Return a few rows of each piece of each day, in file order, as `ReadFiles.rows` describes them."""
@@ -88,10 +90,11 @@ class SplitOnDisk:
                 if day == edge and seam.count
             ]
             if seams:
+                first = pa.concat_tables([seam.first for seam in seams]).slice(0, SHOWN_ROWS)
                 arrangement = replace(
                     arrangement,
                     seam_rows=sum(seam.count for seam in seams),
-                    seam_shown=shown(pa.concat_tables([seam.first for seam in seams]), np.arange(SHOWN_ROWS)),
+                    seam_shown=shown(first, np.arange(first.num_rows)),
                 )
             yield Arranged(rows, arrangement)
 

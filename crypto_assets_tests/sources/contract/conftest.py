@@ -101,6 +101,9 @@ class Lab:
         content = self.content(subject, key) if content is None else content
         return sources.parse(subject.series, subject.symbol, key, content, self.instrument(subject.track))
 
+    def pieces(self, subject: Subject, key: str, content: bytes) -> Iterator[pa.Table]:
+        return sources.pieces(subject.series, subject.symbol, key, content, self.instrument(subject.track))
+
     # ---- answers --------------------------------------------------------------------------------------------------
 
     def instrument(self, track: Track, day: date | None = None) -> Instrument | None:
