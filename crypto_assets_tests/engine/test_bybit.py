@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,28 @@ def test_trades_come_from_files_that_the_bucket_or_the_web_host_lists(bench, san
     assert asked(sandbox, "checksum") == []
     assert outcome.source is not None
     assert outcome.source.published_digest == f"md5:{outcome.source.etag}"
+
+
+def test_a_file_with_the_newest_row_first_keeps_the_order_within_an_instant_although_a_row_is_out_of_place(
+    bench, sandbox
+):
+    key = f"spot/BTCUSDT/BTCUSDT_{DAY}.csv.gz"
+    header, *lines = gzip.decompress(sandbox.app.state.dialects["bybit"].archive.read(key)).decode().splitlines()
+    rows = [line.split(",") for line in lines]
+    for first, second in zip(rows[::2], rows[1::2], strict=True):
+        second[1] = first[1]  # each two trades have one instant
+    expected = [(int(cells[1]) * 1_000, Decimal(cells[2]), Decimal(cells[3])) for cells in rows]
+    published = rows[::-1]
+    published[101], published[102] = published[102], published[101]  # of two instants: times rise there once
+    text = "\n".join([header, *(",".join(cells) for cells in published)]) + "\n"
+    sandbox.app.state.overrides_of["bybit"][key] = gzip.compress(text.encode(), mtime=0)
+    made = bench("spot", "trades", rest=False)
+    outcome = made.collect(DAY, DAY).of(DAY, "trades", "BTC/USDT", "spot")
+    assert outcome.stored, outcome.reason
+    table = stored(made, "spot", "trades", "BTC/USDT", DAY)
+    times = table["trade_time"].cast(pa.int64()).to_pylist()
+    assert list(zip(times, table["price"].to_pylist(), table["amount"].to_pylist(), strict=True)) == expected
+    assert table["trade_place"].to_pylist() == [0, 1] * (len(rows) // 2)
 
 
 def test_a_republished_file_is_found_by_its_etag_and_collected_again(bench, sandbox):
