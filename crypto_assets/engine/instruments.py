@@ -7,8 +7,7 @@ failure costs that market alone: what was recorded before stays, and says when i
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -162,13 +161,25 @@ def ask_instruments(
         raise BadContent(
             f"{exchange} {market_type}: expected instruments, found an answer without any; nothing was changed"
         )
-    names = Counter(one.exchange_symbol for one in found)
-    distinct = list({one.exchange_symbol: one for one in found}.values())
-    if more := sorted(name for name, times in names.items() if times > 1):
-        raise BadContent(f"{exchange} {market_type}: expected each name once, found {', '.join(more[:5])} again")
-    symbols = Counter(one.symbol for one in distinct)
-    twice = sorted(symbol for symbol, times in symbols.items() if times > 1)
-    return [one for one in distinct if symbols[one.symbol] == 1], twice, odd
+    distinct, again = _first_of_each(found, lambda one: one.exchange_symbol)
+    if again:
+        raise BadContent(f"{exchange} {market_type}: expected each name once, found {', '.join(again[:5])} again")
+    distinct, twice = _first_of_each(distinct, lambda one: one.symbol)
+    return [one for one in distinct if one.symbol not in twice], twice, odd
+
+
+def _first_of_each(found: Sequence[Instrument], key: Callable[[Instrument], str]) -> tuple[list[Instrument], list[str]]:
+    """Return the first instrument of each key, and the keys, sorted, that are there again with the same status.
+
+    An exchange that tells ended instruments after those that trade may have both under one name, or for one symbol.
+    """
+    chosen: dict[str, Instrument] = {}
+    again = set()
+    for one in found:
+        first = chosen.setdefault(key(one), one)
+        if first is not one and first.status == one.status:
+            again.add(key(one))
+    return list(chosen.values()), sorted(again)
 
 
 def _answers(client: Client, collection: Collection, exchange: str, query: InstrumentQuery) -> Iterator[Any]:

@@ -13,9 +13,11 @@ import pyarrow as pa
 import pytest
 
 from crypto_assets.config.collection import Collection, parse_collection
+from crypto_assets.engine.instruments import ask_instruments
 from crypto_assets.model import Partition, Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.dialects import bybit as dialect
+from crypto_assets.sandbox.faults import make_fault
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.sources import Page, Walk
 from crypto_assets.sources.bybit.rest import BybitRest
@@ -38,7 +40,7 @@ class BybitBench(Workbench):
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[SandboxServer]:
-    symbols = {"spot": ["BTCUSDT"], "linear": ["BTCUSDT"], "inverse": ["BTCUSD_PERP"]}
+    symbols = {"spot": ["BTCUSDT"], "linear": ["BTCUSDT", "ETHUSDT"], "inverse": ["BTCUSD_PERP"]}
     with SandboxServer(SyntheticArchive(symbols, FIRST, LAST, trades_per_day=1_440, now=NOW)) as server:
         yield server
 
@@ -272,3 +274,15 @@ def test_a_day_without_an_archive_is_missing_once_it_should_have_been_answered(b
     old, new = (result.of(day, "ohlcv_1h", LINEAR, "linear") for day in (DAY, date(2024, 1, 11)))
     assert (old.state, new.state) == (State.MISSING, State.PENDING)  # the newer one ended twelve hours ago
     assert not old.reason.startswith("bybit was not asked yet")
+
+
+def test_contracts_that_have_ended_are_known_and_never_take_the_place_of_one_that_trades(bench, sandbox, client):
+    until = NOW - timedelta(days=1)
+    made = bench("linear", "ohlcv_1h")
+    sandbox.app.state.faults.on(make_fault(fault="delisted", pattern="ETHUSDT", at=until))
+    found, twice, odd = ask_instruments(client, made.collection, "bybit", "linear")
+    assert ({(one.symbol, one.status, one.delisted_at) for one in found}, twice, odd) == (
+        {(LINEAR, "Trading", None), ("ETH/USDT:USDT", "Closed", until)},
+        [],
+        [],
+    )

@@ -12,6 +12,7 @@ from decimal import Decimal
 import pytest
 
 from crypto_assets.engine.instruments import (
+    _first_of_each,
     instrument_query,
     instruments_of,
     markets_with_instruments,
@@ -19,7 +20,7 @@ from crypto_assets.engine.instruments import (
 )
 from crypto_assets.ledger.instruments import instrument_at, instrument_versions
 from crypto_assets.ledger.partitions import Ledger
-from crypto_assets.model import Series, Track
+from crypto_assets.model import Instrument, Series, Track
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.migrations import migrate
@@ -181,3 +182,15 @@ def test_asking_imports_no_ccxt(mine):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [3, False]
+
+
+def test_an_ended_instrument_never_takes_the_place_of_one_that_trades():
+    def made(name: str, symbol: str, status: str) -> Instrument:
+        base, _, quote = symbol.partition("/")
+        return Instrument("bybit", "spot", symbol, name, base, quote, status=status)
+
+    live, other, again = made("A", "A/USDT", "Trading"), made("B", "B/USDT", "Trading"), made("C", "B/USDT", "Trading")
+    ended, renamed = made("A", "OLD/USDT", "Closed"), made("OLDA", "A/USDT", "Closed")
+    assert _first_of_each([live, ended], lambda one: one.exchange_symbol) == ([live], [])
+    assert _first_of_each([live, renamed], lambda one: one.symbol) == ([live], [])
+    assert _first_of_each([other, again], lambda one: one.symbol) == ([other], ["B/USDT"])

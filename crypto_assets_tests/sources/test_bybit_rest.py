@@ -390,6 +390,18 @@ def test_an_instrument_without_a_launch_time_is_read():
     assert (found.symbol, found.listed_at) == ("BTC/USDT:USDT", None)
 
 
+def test_a_perpetual_contract_that_was_delisted_keeps_its_symbol_and_says_until_when():
+    until = datetime(2024, 6, 3, 9, tzinfo=UTC)
+    closed = contract("OLDUSDT", "OLD", "USDT", "USDT", until) | {"status": "Closed", "contractType": "LinearPerpetual"}
+    dated = contract("BTCUSDT-14MAR25", "BTC", "USDT", "USDT", datetime(2025, 3, 14, 8, tzinfo=UTC))
+    dated |= {"contractType": "LinearFutures"}
+    found = BybitInstruments("linear").read(answer_of(dated, closed))
+    assert {(one.symbol, one.status, one.delisted_at) for one in found} == {
+        ("OLD/USDT:USDT", "Closed", until),
+        ("BTC/USDT:USDT-250314", "Trading", datetime(2025, 3, 14, 8, tzinfo=UTC)),
+    }
+
+
 def test_pages_of_instruments_are_followed_by_their_cursor():
     query = BybitInstruments("linear")
     assert dict(query.call().params) == {"category": "linear", "limit": 1000}
@@ -398,5 +410,15 @@ def test_pages_of_instruments_are_followed_by_their_cursor():
     assert following is not None
     assert dict(following.params) == {"category": "linear", "limit": 1000, "cursor": "first%3DA"}
     assert query.following({"retCode": 0, "result": {"list": [], "nextPageCursor": ""}}) is None
+    trading = contract("BTCUSDT", "BTC", "USDT", "USDT", None)
+    ended = trading | {"symbol": "OLDUSDT", "baseCoin": "OLD", "status": "Closed"}
+    after = query.following(answer_of(trading))
+    assert after is not None
+    assert dict(after.params) == {"category": "linear", "limit": 1000, "status": "Closed"}
+    more = query.following({"retCode": 0, "result": {"list": [ended], "nextPageCursor": "B"}})
+    assert more is not None
+    assert dict(more.params) == {"category": "linear", "limit": 1000, "status": "Closed", "cursor": "B"}
+    assert query.following(answer_of(ended)) is None
+    assert BybitInstruments("spot").following(answer_of(trading)) is None
     with pytest.raises(BadContent, match="expected a symbol"):
         query.read(answer_of({"symbol": "BTCUSDT"}))

@@ -1,9 +1,12 @@
 """Bybit's instruments: /v5/market/instruments-info, 1,000 a page by cursor; spot has one page.
 
-Only symbols that trade (or will) are in it: ended ones are in the archive's listing alone.
+Contracts that trade come first, then those that have ended (`status=Closed`); ended pairs of spot are in the archive's
+listing alone.
 Amounts: base; inverse contracts are 1 USD each.
-Life:    `launchTime` and `deliveryTime` in milliseconds, 0 for none; spot says neither.
-Source: bybit-exchange.github.io/docs/v5/market/instrument; a recorded spot answer.
+Life:    `launchTime` and `deliveryTime` in milliseconds, 0 for none; spot says neither. `deliveryTime` is also when a
+         perpetual contract was delisted: `contractType` says whether the symbol has a date.
+Source: bybit-exchange.github.io/docs/v5/market/instrument, and the API explorer for the values of `status`; a recorded spot
+answer.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from crypto_assets.sources.limits import Endpoint
 
 _PAGE = 1000
 _WHAT = "instruments-info"
+_ENDED = "Closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +47,13 @@ class BybitInstruments:
         return self._call({})
 
     def following(self, answer: Any) -> Call | None:
-        """Return the request for the page after an answer; None if it was the last."""
-        cursor = result_of(_WHAT, answer).get("nextPageCursor")
-        return self._call({"cursor": str(cursor)}) if cursor else None
+        """Return the request for the page after an answer, or for the ended contracts; None if it was the last."""
+        result, rows = result_of(_WHAT, answer), list_of(_WHAT, answer)
+        has_ended = any(isinstance(one, dict) and one.get("status") == _ENDED for one in rows)
+        status: dict[str, str | int] = {"status": _ENDED} if has_ended else {}
+        if cursor := result.get("nextPageCursor"):
+            return self._call({**status, "cursor": str(cursor)})
+        return self._call({"status": _ENDED}) if rows and not has_ended and self.market_type != "spot" else None
 
     def read(self, answer: Any) -> list[Instrument]:
         """Return the instruments of an answer, in its order.
@@ -65,7 +73,8 @@ class BybitInstruments:
             name, base, settle = str(one["symbol"]), str(one["baseCoin"]), self._settle(one)
             quote = settle if self.market_type == "linear" and settle else str(one["quoteCoin"])
             ends = None if self.market_type == "spot" else _instant(one["deliveryTime"])
-            symbol = f"{base}/{quote}" + (f":{settle}" if settle else "") + (f"-{ends:%y%m%d}" if ends else "")
+            expiry = f"-{ends:%y%m%d}" if ends and not str(one.get("contractType")).endswith("Perpetual") else ""
+            symbol = f"{base}/{quote}" + (f":{settle}" if settle else "") + expiry
             sizes = one["lotSizeFilter"]
             return Instrument(
                 exchange="bybit",

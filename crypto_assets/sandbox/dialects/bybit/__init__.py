@@ -241,8 +241,8 @@ class Bybit(Dialect):
             raise Refused(10001, "params error: Category is invalid")
         names = [name for market, name in self.names if market == category and wanted in (None, name)]
         rows = [self._instrument(category, name) for name in names]
-        if wanted is None:  # ended ones are not listed
-            rows = [row for row in rows if row["status"] == "Trading"]
+        if wanted is None:
+            rows = [row for row in rows if row["status"] == query.get("status", "Trading")]
         most, start = _limit(query, 500, 1000), int(query.get("cursor") or 0)
         if category == "spot":
             return {"category": category, "list": rows}
@@ -269,7 +269,9 @@ class Bybit(Dialect):
             "contractType": f"{category.title()}{'Futures' if ends else 'Perpetual'}",
             "settleCoin": base if category == "inverse" else quote,
             "launchTime": _milliseconds(instant(first, 0)),
-            "deliveryTime": _milliseconds(ends) if ends else "0",
+            "deliveryTime": _milliseconds(ends or self.world.listed_until(category, item.symbol))
+            if ends or ended
+            else "0",
             "lotSizeFilter": {"qtyStep": lot},
             "fundingInterval": 480,
         }
