@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 def violations(frame: pd.DataFrame, series: Series) -> pd.DataFrame | None:
     """Return Pandera's failure cases (columns: column, check, failure_case, index), or None if the contract is met.
 
+    The index is the row's place in the frame, from 0.
     Columns that the exchange does not publish must be null throughout; the others must have a value in every row.
     """
     empty = [name for name in unpublished(series) if name in frame and frame[name].isna().all()]
@@ -36,7 +37,7 @@ def violations(frame: pd.DataFrame, series: Series) -> pd.DataFrame | None:
         return None
     contract, broken = _loaded(series)
     try:
-        contract.validate(frame, lazy=True, inplace=True)
+        contract.validate(frame.reset_index(drop=True), lazy=True, inplace=True)
     except broken as error:
         return error.failure_cases
     return None
@@ -69,7 +70,7 @@ class ContractHolds:
         self._whole: pd.DataFrame | None = None
 
     def add(self, rows: pd.DataFrame) -> None:
-        cases = violations(rows.reset_index(drop=True), self._series)
+        cases = violations(rows, self._series)
         if cases is not None and self._whole is None:
             whole = cases[cases["index"].isna()]  # a wrong type or column concerns every row
             if len(whole):
