@@ -45,6 +45,7 @@ from crypto_assets.model import (
 )
 from crypto_assets.model.provenance import same_file
 from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, due
+from crypto_assets.rows.on_disk import whole
 from crypto_assets.rows.row_ends import fills
 from crypto_assets.transport.client import Client
 
@@ -314,7 +315,7 @@ class Acquirer:
         if found.rows is None or found.stored is None or found.source is None:
             return _not_in_lake(target, partition, found.problem)
         if found.source.source == "rest":
-            return again(target, found.rows, found.source, found.stored, record)
+            return again(target, whole(found.rows), found.source, found.stored, record)
         return Day(target, partition_of(record), found.rows, found.source, known=found.stored, evidence=record.evidence)
 
 

@@ -238,7 +238,7 @@ def test_an_open_breaker_and_the_cool_down_of_a_budget_are_shown(
         for _ in range(2):
             breakers.failed(key, "refused", 10.0, probe=False)
         budget = limit_state.budget_id(database, "binance", "default", "spot", [])
-        limit_state.cool_down(database, budget, 30.0, 429, "it answered 429", ban=False)
+        limit_state.cool_down(database, budget, 30.0, 429, "it answered 429")
     (breaker,) = [one for one in get(client, "/v1/breakers")["items"] if one["host"] == "data.example"]
     assert breaker["last_error"] == "refused"
     (cool,) = get(client, "/v1/limits")["cool_downs"]

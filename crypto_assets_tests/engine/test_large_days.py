@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from crypto_assets import datasets, sources
@@ -86,6 +87,18 @@ def test_a_large_day_is_the_day_that_fits_into_memory(work: Workbench):
     again = work.collect(DAY, DAY).of(DAY, "trades")
     assert again.unchanged
     assert again.warehouse_rows == outcome.warehouse_rows
+
+
+def test_a_large_day_that_is_stored_is_checked_again_from_disk(work: Workbench, monkeypatch: pytest.MonkeyPatch):
+    first = work.collect(DAY, DAY).of(DAY, "trades")
+    monkeypatch.setattr("crypto_assets.engine.publication.stored_file.MOST_ROWS", 1_000)
+    # Judged by another version of the checks: the stored day is checked anew.
+    with psycopg.connect(work.url) as connection:
+        connection.execute("UPDATE collection.partitions SET judged_by = 'before'")
+    again = work.collect(DAY, DAY).of(DAY, "trades")
+    assert (again.state, list(again.failed_checks), again.unchanged) == (State.AVAILABLE, [], True)
+    assert again.warehouse_rows == first.warehouse_rows
+    assert work.records()[BTC, "trades", DAY].judged_by != "before"
 
 
 def test_a_large_month_in_no_order_gives_its_days_in_order(work: Workbench):

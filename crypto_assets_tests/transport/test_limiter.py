@@ -258,7 +258,7 @@ def test_a_cool_down_holds_for_every_process_and_then_ends(budget):
     for limiter in limiters:
         take(limiter)
     told = time.monotonic()
-    left = limit_state.cool_down(one.database, one.id, 4.0, 429, "api.binance.com answered 429", ban=False)
+    left = limit_state.cool_down(one.database, one.id, 4.0, 429, "api.binance.com answered 429")
     assert 3.9 < left <= 4.0
     for limiter in limiters:
         found = limiter.acquire()
@@ -278,7 +278,7 @@ def test_a_cool_down_that_begins_meanwhile_holds_for_who_waits(budget):
     thread = threading.Thread(target=lambda: found.append(limiter.acquire()))
     thread.start()
     wait_for("1 wait", lambda: one.waiting_in_postgres() == 1)
-    limit_state.cool_down(one.database, one.id, 30.0, 418, "banned", ban=True)
+    limit_state.cool_down(one.database, one.id, 30.0, 418, "banned", first_ban_s=120.0)
     thread.join(25)
     assert isinstance(found[0], Cooling)
     assert found[0].status == 418
@@ -286,12 +286,12 @@ def test_a_cool_down_that_begins_meanwhile_holds_for_who_waits(budget):
 
 def test_refusals_without_a_time_double_the_cool_down_but_those_of_one_moment_are_one(budget):
     one = budget(Limit(1, 1.0, "requests"))
-    first = limit_state.cool_down(one.database, one.id, None, 429, "", ban=False)
+    first = limit_state.cool_down(one.database, one.id, None, 429, "")
     assert 4.9 < first <= 6.25
-    again = limit_state.cool_down(one.database, one.id, None, 429, "", ban=False)
+    again = limit_state.cool_down(one.database, one.id, None, 429, "")
     assert again <= first
     one.query("UPDATE collection.budgets SET cool_until = clock_timestamp() - interval '1 s' WHERE id = %(id)s")
-    assert 9.9 < limit_state.cool_down(one.database, one.id, None, 429, "", ban=False) <= 12.5
+    assert 9.9 < limit_state.cool_down(one.database, one.id, None, 429, "") <= 12.5
 
 
 def test_what_others_on_our_address_use_counts_and_what_we_use_is_not_taken_for_theirs(budget):
@@ -432,7 +432,7 @@ def test_people_see_how_much_of_each_limit_is_used(budget):
     limiter = one.limiter()
     for weight in (2, 25):
         take(limiter, weight)
-    limit_state.cool_down(one.database, one.id, 30.0, 429, "asked to wait", ban=False)
+    limit_state.cool_down(one.database, one.id, 30.0, 429, "asked to wait")
     found = limit_state.snapshot(one.database)
     assert [(use.limit, use.used, use.amount) for use in found.limits if use.budget == one.name] == [
         ("20 requests/s", 2, 20),

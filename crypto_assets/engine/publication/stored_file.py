@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from crypto_assets import datasets
 from crypto_assets.engine.publication.update_findings import STORED_FILE, Revision, revise
 from crypto_assets.errors import StoredDataError
 from crypto_assets.model import Finding, Partition, Series, SourceFile, StoredFile
+from crypto_assets.rows.on_disk import RowsOnDisk, Spool
 from crypto_assets.storage.parquet import UnreadRows
 
 if TYPE_CHECKING:
@@ -17,11 +19,15 @@ if TYPE_CHECKING:
     from crypto_assets.storage.lake import Lake
 
 
+MOST_ROWS = 500_000
+"""Rows of the largest day that is read into memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A day from the lake: rows (or `unread` ones), file and source; or else the problem."""
 
-    rows: pa.Table | None = None
+    rows: pa.Table | RowsOnDisk | None = None
     stored: StoredFile | None = None
     source: SourceFile | None = None
     problem: str = ""
@@ -51,6 +57,8 @@ class StoredFiles:
                 path = self._lake.path(series, partition)
                 stored = StoredFile(path, rows.num_rows, len(rows.data), record.content_sha256)
                 return Opened(None, stored, rows.source, unread=rows)
+            if (record.rows or 0) > MOST_ROWS:
+                return self._on_disk(series, partition, record.content_sha256)
             return Opened(*self._lake.open(series, partition, record.content_sha256))
         except StoredDataError as error:
             problem = str(error)
@@ -59,3 +67,11 @@ class StoredFiles:
             with self._ledger.transaction() as connection:
                 revise(connection, series, [note])
         return Opened(problem=problem)
+
+    def _on_disk(self, series: Series, partition: Partition, sha256: str | None) -> Opened:
+        """Return a day with its rows on disk; raises StoredDataError as `Lake.pieces`."""
+        with self._lake.pieces(series, partition, sha256) as pieces:
+            spool = Spool(datasets.get(series.table))
+            for piece in pieces:
+                spool.add(piece)
+            return Opened(spool.done(), pieces.stored, pieces.source)

@@ -38,6 +38,7 @@ from crypto_assets.errors import (
 from crypto_assets.ledger.life_edges import cut_of
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State, StoredFile
 from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, Due, due
+from crypto_assets.rows.on_disk import whole
 
 if TYPE_CHECKING:
     from crypto_assets.engine.publication.stored_file import StoredFiles
@@ -227,7 +228,7 @@ class RestDays:
         found = self._files.open(target.series, record)
         if found.rows is None or found.source is None or found.stored is None:
             return None
-        return found.rows, found.source, found.stored
+        return whole(found.rows), found.source, found.stored
 
 
 def not_over(target: Target, day: Any) -> Outcome:
