@@ -217,6 +217,10 @@ class IncompleteDataWarning(UserWarning):
     """Rows were returned although some requested days are incomplete, or no day has rows."""
 
 
+class OtherOriginWarning(UserWarning):
+    """Stored days came from another archive than collection.yaml names, such as the sandbox exchange."""
+
+
 REFUSALS = tuple(
     kind.__name__
     for kind in (ChecksumMismatch, MalformedFile, BadContainer, BadContent, NoRows, SourceFault, InvalidRows)

@@ -141,6 +141,9 @@ class Status(Answer):
     """Coverage of every series, active runs and pauses."""
 
     series: list[Coverage]
+    other_origins: list[str] = Field(
+        description="One line for each exchange whose stored days came from another archive than collection.yaml names."
+    )
     entries_without_symbols: list[Unchosen] = Field(description="Entries whose rule has no symbol yet, by dataset.")
     runs: list[Run]
     pauses: list[Control]

@@ -14,6 +14,7 @@ from crypto_assets.client.home import (
     the_collection,
     the_lake,
     today,
+    warn_other_origins,
 )
 from crypto_assets.config.environment import settings_at_start
 from crypto_assets.ledger.coverage import Coverage, known_coverage
@@ -77,6 +78,7 @@ def catalog(
     """
     require_form(as_)
     with of_home(home):
+        warn_other_origins()
         found = from_ledger(lambda ledger: known_coverage(the_collection(), ledger, the_lake(), today())[1])
         wanted = {"exchange": exchange, "market_type": market_type, "dataset": dataset}
         rows = [{name: getattr(one, name) for name in CATALOG} for one in filtered(found, symbols, **wanted)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from crypto_assets.client.catalog import NAMES
 from crypto_assets.client.forms import COUNT, DAY, FLAG, INSTANT, TEXT, Answer, Form, require_form, table_in, with_facts
-from crypto_assets.client.home import home_facts, of_home, the_lake
+from crypto_assets.client.home import home_facts, of_home, the_lake, warn_other_origins
 from crypto_assets.client.lake_rows import require_symbol
 from crypto_assets.client.read import asked_symbols, require_different
 from crypto_assets.config.environment import settings_at_start
@@ -70,6 +70,7 @@ def coverage(
         names = asked_symbols(symbols)
         wanted = [question(exchange, name, dataset, start, end, market_type) for name in names]
         require_different(wanted)
+        warn_other_origins([exchange])
         for asked in wanted:
             keys = {"exchange": exchange, "market_type": market_type, "dataset": dataset, "symbol": asked.symbol}
             days = day_states(asked, lake, url)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crypto_assets.client.catalog import NAMES, Names, filtered
 from crypto_assets.client.forms import COUNT, DAY, FLAG, TEXT, Answer, Form, require_form, table_in, with_facts
-from crypto_assets.client.home import from_ledger, home_facts, names_of, of_home, the_lake, today
+from crypto_assets.client.home import from_ledger, home_facts, names_of, of_home, the_lake, today, warn_other_origins
 from crypto_assets.config.environment import settings_at_start
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.coverage import Coverage
@@ -73,6 +73,7 @@ def gaps(
         first, last = one_day("start", start), one_day("end", end)
         if first is not None and last is not None and last < first:
             raise ConfigError(f"start {start}, end {end}: expected the start on or before the end")
+        warn_other_origins()
         rows = _gaps(first, last, symbols, exchange=exchange, market_type=market_type, dataset=dataset)
         return with_facts(table_in(as_, GAPS, rows), home_facts())
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from crypto_assets.config.collection import Collection
+from crypto_assets.config.collection import Collection, load_collection
 from crypto_assets.config.environment import at_home, settings_at_start
-from crypto_assets.errors import ConfigError, CryptoAssetsError
+from crypto_assets.errors import ConfigError, CryptoAssetsError, OtherOriginWarning
+from crypto_assets.ledger.day_records import database_that_is_there
+from crypto_assets.ledger.origins import other_origins
 from crypto_assets.ledger.symbol_rules import load_known_collection
 from crypto_assets.storage import nothing_collected, postgres_url
+from crypto_assets.storage.database import Database
 from crypto_assets.storage.patience import outlast
+from crypto_assets.text.visible import visible
 
 if TYPE_CHECKING:
     from crypto_assets.ledger.partitions import Ledger
@@ -74,6 +79,34 @@ def from_ledger(use: Callable[[Ledger], T]) -> T:
     migrate(url)
     with Ledger(url) as ledger:
         return outlast(use, ledger)
+
+
+_TOLD: set[tuple[str, str]] = set()
+"""Homes and exchanges that this process has asked about their origins."""
+
+
+def warn_other_origins(exchanges: Iterable[str] | None = None, *, stacklevel: int = 3) -> None:
+    """Warn, once for each home and exchange, if stored days came from another archive than collection.yaml names.
+
+    Without a collection or a database nothing is known about it.
+
+    Args:
+        exchanges: default: all of the collection.
+        stacklevel: of the warning, as `warnings.warn` counts from here.
+    """
+    now = settings_at_start()
+    given = None if exchanges is None else frozenset(exchanges)
+    asked = {(str(now.home), name) for name in given or ("",)}
+    if asked <= _TOLD or not now.config.exists():
+        return
+    _TOLD.update(asked)
+    lines: list[str] = []
+    with suppress(CryptoAssetsError):  # whoever reads says so
+        if (url := database_that_is_there(now)) is not None:
+            with Database(url, connections=1) as database:
+                lines = other_origins(database, load_collection(now.config), given)
+    for line in lines:
+        warnings.warn(visible(line), OtherOriginWarning, stacklevel)
 
 
 def the_lake() -> Lake:

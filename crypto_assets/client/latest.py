@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from crypto_assets import datasets
 from crypto_assets.client.forms import Answer, Form, require_form, rows_in, with_facts
-from crypto_assets.client.home import home_facts, of_home, the_lake
+from crypto_assets.client.home import home_facts, of_home, the_lake, warn_other_origins
 from crypto_assets.client.lake_rows import require_symbol
 from crypto_assets.client.read import asked_symbols, require_different
 from crypto_assets.config.environment import settings_at_start
@@ -67,6 +67,7 @@ def latest(
             question(exchange, name, dataset, "2000-01-01", "2000-01-01", market_type) for name in names or ["BTC/USDT"]
         ]
         require_different(checked)
+        warn_other_origins([exchange])
         asked = checked if names is not None else []
         series, lake = checked[0].series, the_lake()
         url = database_that_is_there(settings_at_start())

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from crypto_assets.client.forms import Answer, Form, require_form, rows_in, with_facts
-from crypto_assets.client.home import home_facts, of_home
+from crypto_assets.client.home import home_facts, of_home, warn_other_origins
 from crypto_assets.client.lake_rows import Found, from_lake
 from crypto_assets.errors import ConfigError, IncompleteData
 from crypto_assets.reading.build import Build, build_of, target_of
@@ -160,6 +160,7 @@ def read(
         A column that the exchange does not publish is null in every row, never zero (Bybit's bars: `trade_count`); which
         ones, and why: `crypto-assets datasets EXCHANGE DATASET`, and "What each source publishes" in the docs.
         Without a database only the files of the lake decide, and the state of a day is `stored` or `missing`.
+        OtherOriginWarning is given once if stored days came from another archive than collection.yaml names.
 
     Raises:
         ConfigError: an invalid argument, an unknown exchange, market type, dataset or column, a symbol without stored data
@@ -175,6 +176,7 @@ def read(
         plan = _plan(exchange, dataset, start, end, market_type, columns, build_from, source, as_of, lock)
         wanted = [plan.of(name) for name in names]
         require_different(wanted)
+        warn_other_origins([exchange])
         found = [_read(one, missing, exact=exact, verify=verify) for one in wanted]
         several = not isinstance(symbols, str)
         coverage = _settled(found, missing, several=several)

@@ -153,7 +153,7 @@ class SeriesEntry(BaseModel):
         if self.end is not None and self.end < self.start:
             raise ValueError(f"expected an end on {self.start}, the start, or later, found {self.end}")
         patterns = [unified_pattern(text, self.market_type) for text in self.symbols if is_pattern(text)]
-        self.symbols = [unified_symbol(text, self.market_type) for text in self.symbols if not is_pattern(text)]
+        self.symbols = [self._unified(text) for text in self.symbols if not is_pattern(text)]
         listed = getattr(exchange, "names", ())  # a source that is no exchange has a fixed list
         if listed and (patterns or self.top):
             raise ValueError(f"{self.exchange}: expected names in symbols, such as {listed[0]}, found a pattern or top")
@@ -170,6 +170,15 @@ class SeriesEntry(BaseModel):
             if doubles:
                 raise ValueError(f"{what}: {', '.join(doubles[:MOST_PROBLEMS])} is listed twice here")
         return self
+
+    def _unified(self, text: str) -> str:
+        """Return a symbol as ccxt writes it; raises ValueError, with what may be meant."""
+        from crypto_assets.sources.symbol_hints import symbol_hint
+
+        try:
+            return unified_symbol(text, self.market_type)
+        except ValueError as error:
+            raise ValueError(f"{error}{symbol_hint(self.exchange, self.market_type, text)}") from None
 
     def _require_ranks(self, texts: Sequence[str]) -> None:
         """Refuse a `top` that cannot rank: volumes in several currencies, or a source without quote volumes."""

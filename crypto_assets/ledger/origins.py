@@ -41,8 +41,13 @@ def remember_origins(database: Database, collection: Collection, exchanges: Iter
         )
 
 
-def other_origins(database: Database, collection: Collection) -> list[str]:
-    """Return one line for each exchange whose stored days came from another archive than the configured one."""
+def other_origins(database: Database, collection: Collection, exchanges: Iterable[str] | None = None) -> list[str]:
+    """Return one line for each exchange whose stored days came from another archive than the configured one.
+
+    Args:
+        exchanges: some of those of the collection; default: all.
+    """
+    names = _exchanges(collection) if exchanges is None else _exchanges(collection) & set(exchanges)
     with database.transaction() as connection:
         if connection.execute("SELECT to_regclass('collection.origins')").fetchone() == (None,):
             return []
@@ -51,7 +56,7 @@ def other_origins(database: Database, collection: Collection) -> list[str]:
             WHERE exchange = ANY(%s) AND EXISTS (
                 SELECT FROM collection.partitions p WHERE p.exchange = o.exchange AND p.path IS NOT NULL)
             ORDER BY exchange, last_used DESC""",
-            (sorted(_exchanges(collection)),),
+            (sorted(names),),
         ).fetchall()
     return [
         f"{exchange}: the stored days came from {origin}, and collection.yaml names {now}: they must not be mixed. "

@@ -74,7 +74,9 @@ def question(
     try:
         unified = unified_symbol(symbol, market_type)
     except ValueError as error:
-        raise ConfigError(str(error)) from None
+        from crypto_assets.sources.symbol_hints import symbol_hint
+
+        raise ConfigError(f"{error}{symbol_hint(exchange, market_type, symbol)}") from None
     begin, after, to_day_end = _bounds(start, end)
     known_at = None if as_of is None else _known_at(as_of)
     if known_at is not None and lock is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import warnings
@@ -136,14 +137,20 @@ def test_days_without_rows_are_an_empty_frame_of_the_same_columns_and_types(lake
     [
         (("binance", "BTC/USDT", "ohlcv_7m", FIRST, FIRST), "timeframe '7m' is unknown"),
         (("binance", "BTC/USDT", "candles", FIRST, FIRST), "expected ohlcv_<timeframe> or one of"),
-        (("binance", "BTCUSDT", "ohlcv_1m", FIRST, FIRST), "expected the form BTC/USDT"),
+        (
+            ("binance", "BTCUSDT", "ohlcv_1m", FIRST, FIRST),
+            "of letters and digits; did you mean BTC/USDT (spot) or BTC/USDT:USDT (linear)?",
+        ),
+        (("okx", "BTC-USDT-SWAP", "trades", FIRST, FIRST, "linear"), "; did you mean BTC/USDT:USDT?"),
+        (("okx", "btcusdt", "trades", FIRST, FIRST), "; did you mean BTC/USDT (spot) or BTC/USDT:USDT (linear)?"),
+        (("kraken", "XBTUSDT", "trades", FIRST, FIRST), "; did you mean BTC/USDT?"),
         (("binance", "BTC/USDC", "ohlcv_1m", FIRST, FIRST), "did you mean BTC/USDT"),
         (("binance", "BTC/USDT", "ohlcv_1m", "2024-01-02", "2023-12-31"), "start on or before the end"),
         (("binance", "BTC/USDT", "ohlcv_1m", "yesterday", FIRST), "expected a day like"),
     ],
 )
 def test_what_cannot_be_says_what_was_expected(lake: Lake, arguments: Any, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         crypto_assets.read(*arguments)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -10,13 +11,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from crypto_assets.config.collection import parse_collection
+import crypto_assets
+from crypto_assets.config.collection import load_collection, parse_collection
+from crypto_assets.defs.observed.coverage import COVERAGE
+from crypto_assets.defs.resources import LakeResource
+from crypto_assets.errors import OtherOriginWarning
 from crypto_assets.ledger.origins import THIS_MACHINE, origin_of, other_origins
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests import project
+from crypto_assets_tests.api.test_api import serving
 
 FIRST = date(2024, 1, 1)
 REAL = "https://data.binance.vision"
@@ -33,6 +39,12 @@ def mine(tmp_path: Path, postgres_url_with_all_tables: str, monkeypatch) -> Iter
         yield made
 
 
+def other_origins_of(mine: project.Project) -> str:
+    with Ledger(mine.postgres_url) as ledger:
+        (line,) = other_origins(ledger, load_collection(mine.home / "collection.yaml"))
+    return line
+
+
 def configure(mine: project.Project, **exchanges: object) -> None:
     (mine.home / "collection.yaml").write_text(yaml.safe_dump(mine.content | {"exchanges": exchanges}))
 
@@ -47,6 +59,25 @@ def test_days_of_a_sandbox_never_pass_as_those_of_the_exchange(mine: project.Pro
         assert re.search(said, found), (command, found)
         outcomes[command.split()[0]] = answer.code
     assert outcomes == {"config": 0, "gaps": 0, "status": 0, "fill": 1, "collect": 1}
+
+    line = other_origins_of(mine)
+    assert re.fullmatch(said.replace(r".*--new-origin", r".*--new-origin` accepts it"), line)
+    days = ("binance", "BTC/USDT", "ohlcv_1m", "2024-01-01", "2024-01-02")
+    with pytest.warns(OtherOriginWarning, match=re.escape(line)) as told:
+        rows = crypto_assets.read(*days)
+    assert (len(rows), [one.filename for one in told]) == (2_880, [__file__])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(crypto_assets.read(*days)) == len(rows), "once is enough"
+        assert len(crypto_assets.coverage(*days)) == 2
+    with pytest.warns(OtherOriginWarning, match="the stored days came from"):
+        assert list(crypto_assets.catalog()["rows"]) == [2_880]
+    with serving(mine.postgres_url, mine.home / "collection.yaml") as api:
+        assert api.get("/v1/status").json()["other_origins"] == [line]
+    with Ledger(mine.postgres_url) as ledger:
+        collection = load_collection(mine.home / "collection.yaml")
+        metadata = COVERAGE.look(collection, ["binance"], ledger, LakeResource())["binance"].metadata
+    assert metadata["origin"] == line
 
     configure(mine, **mine.content["exchanges"])
     for answer in mine.command.sequence("config check", "gaps", "fill"):

@@ -25,6 +25,7 @@ from crypto_assets.ledger.gaps import gaps as read_gaps
 from crypto_assets.ledger.incidents import IncidentRecord, incident_records
 from crypto_assets.ledger.lakes import lost_days
 from crypto_assets.ledger.objects import ObjectRecord, object_records
+from crypto_assets.ledger.origins import other_origins
 from crypto_assets.ledger.partitions import PartitionRow
 from crypto_assets.ledger.progress import ACTIVE_STATES, read_progress
 from crypto_assets.ledger.symbol_rules import Unchosen, unchosen
@@ -42,6 +43,7 @@ def status(here: Here) -> Response:
     return Json(
         {
             "series": [status_json(one) for one in found],
+            "other_origins": other_origins(here.ledger, collection),
             "entries_without_symbols": [
                 asdict(one) for one in unchosen(collection, without_symbols(collection, last=today - timedelta(days=1)))
             ],

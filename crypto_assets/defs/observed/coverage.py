@@ -16,6 +16,7 @@ from crypto_assets.defs.observed import Observed, described_by
 from crypto_assets.defs.observed.changes import look_again
 from crypto_assets.engine.problems import word_of
 from crypto_assets.ledger.known_days import latest_changes
+from crypto_assets.ledger.origins import other_origins
 
 if TYPE_CHECKING:
     from crypto_assets.ledger.partitions import Ledger
@@ -40,6 +41,8 @@ def _metadata(ledger: Ledger, collection: Collection, exchange: str, lake: Lake)
     metadata: dict[str, Any] = {"verdict": verdict(incomplete, total)}
     if settings().is_demo:
         metadata["data"] = "synthetic: from a sandbox exchange"
+    if origins := other_origins(ledger, collection, [exchange]):
+        metadata["origin"] = origins[0]
     metadata["colours"] = dg.MetadataValue.md(legend(counts))
     groups: dict[str, list[CoverageRow]] = {}
     for row in rows:
