@@ -28,9 +28,10 @@ import pyarrow.compute as pc
 
 from crypto_assets.errors import BadContent, PermanentError
 from crypto_assets.model import Dataset, Partition, Series
+from crypto_assets.sources.exchange import Exchange
 from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.feeds import ArchiveFeed, Call, Page, QueryFeed, Walk
-from crypto_assets.sources.limits import FIRST_BAN_S, Endpoint, Limit
+from crypto_assets.sources.limits import Endpoint, Limit
 
 if TYPE_CHECKING:
     from crypto_assets.model import Instrument
@@ -39,7 +40,7 @@ MOST_CALLS = 1_000
 """The most requests for one day; a source with more pages has an endless one."""
 
 
-class Collector(ABC):
+class Collector(Exchange, ABC):
     """A source of one dataset, which is asked for. A subclass states the facts and has `first` and `read`."""
 
     name: ClassVar[str]
@@ -52,14 +53,6 @@ class Collector(ABC):
     """The names that stand in the place of symbols, of capital letters."""
     limits: Mapping[str, Sequence[Limit]] = {"rest": (Limit(1, 1.0, "requests"),)}
 
-    archive_url = ""
-    listing_url = ""
-    bans: frozenset[int] = frozenset({403})
-    archive_bans: frozenset[int] = frozenset()
-    ban_words: tuple[str, ...] = ()
-    first_ban_s = FIRST_BAN_S
-    banned_together: frozenset[str] = frozenset()
-    withheld: frozenset[int] = frozenset()
     final = True
     settle = timedelta(seconds=30)
     ccxt_id = ""
@@ -172,15 +165,6 @@ class Collector(ABC):
 
     def symbols(self, market_type: str, name: str) -> tuple[str, ...]:
         return (name,) if market_type == self.kind and name in self.names else ()
-
-    def expires_at(self, symbol: str) -> datetime | None:  # noqa: ARG002  nothing ends
-        return None
-
-    def instruments(self, market_type: str) -> None:  # noqa: ARG002
-        return None
-
-    def counted_weight(self, budget: str, headers: Mapping[str, str]) -> tuple[int, float] | None:  # noqa: ARG002
-        return None
 
     def urls(self, rest_url: str) -> Mapping[str, Any]:
         return {"public": rest_url}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
-from typing import Any, Protocol
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, ClassVar, Protocol
 
 from crypto_assets.errors import BadContent
 from crypto_assets.model import Instrument
+from crypto_assets.sources.epoch import at_milliseconds
 from crypto_assets.sources.feeds import Call
 
 
@@ -37,6 +40,56 @@ class InstrumentQuery(Protocol):
 
     def left_out(self, answer: Any) -> Sequence[str]:
         """Return the exchange's names of the instruments that cannot be read; call it with an answer that `read` took."""
+
+
+class InstrumentList(ABC):
+    """The base of a question for instruments: an answer is a list, and each row of it is an instrument, or none of ours.
+
+    A row that cannot be read is left out by name, if others can be read.
+    """
+
+    market_type: str
+    exchange: ClassVar[str]
+    ccxt_id: ClassVar[str]
+    key_advice: ClassVar[str]
+    what: ClassVar[str]
+    """The exchange's own word for the answer, for messages: `exchangeInfo`."""
+    name_field: ClassVar[str]
+    """The field of a row with the exchange's name of the symbol."""
+    expected: ClassVar[str]
+    """What a row has, for messages: `symbols with their assets and steps`."""
+
+    @abstractmethod
+    def rows(self, answer: Any) -> Sequence[Any]:
+        """Return the rows of an answer; raises BadContent for another one."""
+
+    @abstractmethod
+    def instrument(self, row: Any) -> Instrument | None:
+        """Return the instrument of a row; None if it is not one of ours. Its errors of reading mean that it is odd."""
+
+    def urls(self, rest_url: str) -> Mapping[str, Any]:
+        return {"public": rest_url}
+
+    def following(self, answer: Any) -> Call | None:  # noqa: ARG002  most answers are whole
+        return None
+
+    def read(self, answer: Any) -> list[Instrument]:
+        return read_each(self.rows(answer), self._one, self._name)[0]
+
+    def left_out(self, answer: Any) -> list[str]:
+        return read_each(self.rows(answer), self._one, self._name)[1]
+
+    def _name(self, row: Any) -> Any:
+        return row.get(self.name_field)
+
+    def _one(self, row: Any) -> Instrument | None:
+        try:
+            return self.instrument(row)
+        except (KeyError, TypeError, AttributeError, ValueError, InvalidOperation, OverflowError) as error:
+            raise BadContent(
+                f"{self.exchange} {self.market_type} {self.what}: expected {self.expected}, found "
+                f"{str(row)[:200]} ({type(error).__name__}: {error})"
+            ) from None
 
 
 def read_each(
@@ -77,3 +130,8 @@ def above_zero(text: Any) -> Decimal:
     if not size.is_finite() or size <= 0:
         raise ValueError(f"expected a size above 0, found {str(text)[:60]}")
     return size
+
+
+def instant_of(milliseconds: Any) -> datetime | None:
+    """Return an instant of milliseconds since 1970; 0 and an empty text are none. Raises ValueError, TypeError for others."""
+    return at_milliseconds(int(milliseconds)) if milliseconds != "" and int(milliseconds) else None

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from crypto_assets.engine.archive.listed_names import read_names
-from crypto_assets.sources.bybit.symbols import exchange_name, expires_at, symbols_of
+from crypto_assets.sources.bybit import SOURCE
+from crypto_assets.sources.bybit.symbols import exchange_name, symbols_of
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,6 @@ def test_every_recorded_spot_name_is_read_as_its_symbol_with_the_others_as_evide
 
 
 def test_dated_contracts_end_at_their_delivery():
-    assert expires_at("BTC/USDC:USDC-250314") == datetime(2025, 3, 14, 8, tzinfo=UTC)
-    assert expires_at("BTC/USDT:USDT") is None
-    assert expires_at("BTC/USDT:USDT-241399") is None
+    assert SOURCE.expires_at("BTC/USDC:USDC-250314") == datetime(2025, 3, 14, 8, tzinfo=UTC)
+    assert SOURCE.expires_at("BTC/USDT:USDT") is None
+    assert SOURCE.expires_at("BTC/USDT:USDT-241399") is None

@@ -8,7 +8,6 @@ REST:    `rest.py`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 from crypto_assets.model import Series
 from crypto_assets.sources.binance.archive import BinanceFiles, feeds_of
@@ -16,13 +15,14 @@ from crypto_assets.sources.binance.instruments import BinanceInstruments
 from crypto_assets.sources.binance.rest import BinanceRest
 from crypto_assets.sources.binance.rows import read_rows
 from crypto_assets.sources.binance.symbols import exchange_name, symbols_of
+from crypto_assets.sources.exchange import Exchange
 from crypto_assets.sources.facts import Facts
-from crypto_assets.sources.limits import FIRST_BAN_S, Limit
+from crypto_assets.sources.limits import Limit
 
 _BAR_TIMEFRAMES = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1mo")
 
 
-class Binance:
+class Binance(Exchange):
     """Spot, USD-M and COIN-M futures."""
 
     name = "binance"
@@ -50,12 +50,6 @@ class Binance:
     }
     # 403 is its firewall's limit, 418 the ban after too many 429 (rest-api.md, "HTTP Return Codes").
     bans = frozenset({403, 418})
-    archive_bans: frozenset[int] = frozenset()
-    ban_words: tuple[str, ...] = ()
-    first_ban_s = FIRST_BAN_S
-    banned_together: frozenset[str] = frozenset()
-    withheld: frozenset[int] = frozenset()
-    unknown_symbol_words: tuple[str, ...] = ()
 
     def dataset_names(self, market_type: str) -> tuple[str, ...]:
         bars = tuple(f"ohlcv_{timeframe}" for timeframe in _BAR_TIMEFRAMES)
@@ -82,14 +76,6 @@ class Binance:
 
     def symbols(self, market_type: str, name: str) -> tuple[str, ...]:
         return symbols_of(market_type, name)
-
-    def expires_at(self, symbol: str) -> datetime | None:
-        # Delivery is at 08:00 UTC of the day in the name (fapi exchangeInfo, deliveryDate).
-        _, dash, expiry = symbol.partition(":")[2].partition("-")
-        try:
-            return datetime.strptime(expiry, "%y%m%d").replace(hour=8, tzinfo=UTC) if dash else None
-        except ValueError:  # 241399 is not a day
-            return None
 
     def counted_weight(self, budget: str, headers: Mapping[str, str]) -> tuple[int, float] | None:
         used = headers.get("x-mbx-used-weight-1m", "")

@@ -9,14 +9,13 @@ published monthly only. Source: github.com/binance/binance-public-data (README) 
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from crypto_assets.model import Series, Span
+from crypto_assets.model import Series
 from crypto_assets.sources.binance.rows import read_rows
+from crypto_assets.sources.dated_files import DatedFiles
 from crypto_assets.sources.feeds import Digest, Timing
 from crypto_assets.sources.listings.s3 import S3Listing
 from crypto_assets.sources.packing import CSV_IN_ZIP, Text
@@ -50,16 +49,9 @@ def feeds_of(series: Series) -> tuple[BinanceFiles, ...]:
     return (monthly,) if only else (BinanceFiles(series, "daily"), monthly)
 
 
-@dataclass(frozen=True)
-class BinanceFiles:
+class BinanceFiles(DatedFiles):
     """The daily or the monthly files of one series."""
 
-    series: Series
-    name: Literal["daily", "monthly"]
-
-    final = True
-    bundles = False
-    since = None
     listing = _LISTING
     packing = CSV_IN_ZIP
 
@@ -75,17 +67,8 @@ class BinanceFiles:
     def prefix(self, name: str) -> str:
         return f"{self.universe}{name}/" + (f"{self.series.timeframe}/" if self.series.timeframe else "")
 
-    def keys(self, name: str, day: date) -> tuple[str, ...]:
-        stamp = day.isoformat() if self.name == "daily" else day.isoformat()[:7]
-        return (f"{self.prefix(name)}{name}-{self._tag}-{stamp}.zip",)
-
-    def covers(self, key: str) -> Span:
-        match = self._key.fullmatch(key)
-        if not match:
-            stamp = "YYYY-MM-DD" if self.name == "daily" else "YYYY-MM"
-            raise ValueError(f"{key}: expected a key like {self.prefix('SYMBOL')}SYMBOL-{self._tag}-{stamp}.zip")
-        first = date(int(match[2]), int(match[3]), int(match[4] or 1))
-        return Span.of_days(first, first if self.name == "daily" else _month_end(first))
+    def key(self, name: str, stamp: str) -> str:
+        return f"{self.prefix(name)}{name}-{self._tag}-{stamp}.zip"
 
     def digest(self, key: str) -> Digest:
         return Digest("sha256", f"{key}.CHECKSUM")
@@ -96,13 +79,3 @@ class BinanceFiles:
     @property
     def _tag(self) -> str:
         return self.series.timeframe or _TAGS[self.series.table]
-
-    @cached_property
-    def _key(self) -> re.Pattern[str]:
-        interval = f"{self.series.timeframe}/" if self.series.timeframe else ""
-        stamp = r"(\d{4})-(\d{2})-(\d{2})" if self.name == "daily" else r"(\d{4})-(\d{2})()"
-        return re.compile(rf"{re.escape(self.universe)}([^/]+)/{interval}\1-{self._tag}-{stamp}\.zip", re.ASCII)
-
-
-def _month_end(day: date) -> date:
-    return (day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)

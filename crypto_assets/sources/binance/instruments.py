@@ -16,14 +16,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from crypto_assets.errors import BadContent
 from crypto_assets.model import Instrument, unified_symbol
-from crypto_assets.sources.epoch import at_milliseconds
 from crypto_assets.sources.feeds import Call
-from crypto_assets.sources.instruments import above_zero, read_each
+from crypto_assets.sources.instruments import InstrumentList, above_zero, instant_of
 from crypto_assets.sources.limits import Endpoint
 
 _PATHS = {"spot": "/api/v3/exchangeInfo", "linear": "/fapi/v1/exchangeInfo", "inverse": "/dapi/v1/exchangeInfo"}
@@ -37,21 +36,22 @@ _NO_END_MS = 4133404800000
 
 
 @dataclass(frozen=True, slots=True)
-class BinanceInstruments:
+class BinanceInstruments(InstrumentList):
     """The instruments of one market type, in one answer. Its call has a path of its own: ccxt is not needed."""
 
     market_type: str
 
+    exchange = "binance"
     ccxt_id = ""
     key_advice = ""
+    what = "exchangeInfo"
+    name_field = "symbol"
+    expected = "symbols with their assets, filters and dates"
 
     @property
     def url(self) -> str:
         """The host that the path of the call is below."""
         return _HOSTS[self.market_type]
-
-    def urls(self, rest_url: str) -> dict[str, str]:  # noqa: ARG002  the call has a path of its own
-        return {}
 
     def call(self) -> Call:
         # Without permission sets, which are not used here, the answer of spot is a third as long.
@@ -59,44 +59,25 @@ class BinanceInstruments:
         endpoint = Endpoint("binance", self.market_type, "instruments", _WEIGHTS[self.market_type])
         return Call("", params, endpoint, path=_PATHS[self.market_type])
 
-    def following(self, answer: Any) -> Call | None:  # noqa: ARG002
-        return None
-
-    def read(self, answer: Any) -> list[Instrument]:
-        """Return the instruments of an answer.
-
-        Left out are names that are not those of their assets (`ICPUSDT_SETTLED`): another contract has that symbol.
-        """
-        return self._each(answer)[0]
-
-    def left_out(self, answer: Any) -> list[str]:
-        return self._each(answer)[1]
-
-    def _each(self, answer: Any) -> tuple[list[Instrument], list[str]]:
+    def rows(self, answer: Any) -> list[Any]:
+        """Return the symbols of an answer."""
         found = answer.get("symbols") if isinstance(answer, dict) else None
         if not isinstance(found, list):
             raise BadContent(
-                f"binance {self.market_type} exchangeInfo: expected symbols with their assets, filters and dates, "
-                f"found {str(answer)[:200]}"
+                f"binance {self.market_type} exchangeInfo: expected {self.expected}, found {str(answer)[:200]}"
             )
-        return read_each(found, self._read_one, lambda one: one.get("symbol"))
+        return found
 
-    def _read_one(self, one: Any) -> Instrument | None:
-        try:
-            return self._instrument(one)
-        except (KeyError, TypeError, AttributeError, ValueError, InvalidOperation, OverflowError) as error:
-            raise BadContent(
-                f"binance {self.market_type} exchangeInfo: expected symbols with their assets, filters and dates, "
-                f"found {str(one)[:200]} ({type(error).__name__}: {error})"
-            ) from None
-
-    def _instrument(self, one: Mapping[str, Any]) -> Instrument | None:
-        base, quote, name = str(one["baseAsset"]), str(one["quoteAsset"]), str(one["symbol"])
-        settle = None if self.market_type == "spot" else str(one["marginAsset"])
+    def instrument(self, row: Mapping[str, Any]) -> Instrument | None:
+        """Return an instrument; None for a name that is not that of its assets (`ICPUSDT_SETTLED`): another contract has
+        that symbol.
+        """
+        base, quote, name = str(row["baseAsset"]), str(row["quoteAsset"]), str(row["symbol"])
+        settle = None if self.market_type == "spot" else str(row["marginAsset"])
         symbol = self._symbol(name, base, quote, settle)
         if symbol is None:
             return None
-        filters = {each["filterType"]: each for each in one["filters"]}
+        filters = {each["filterType"]: each for each in row["filters"]}
         return Instrument(
             exchange="binance",
             market_type=self.market_type,
@@ -105,13 +86,13 @@ class BinanceInstruments:
             base=base,
             quote=quote,
             settle=settle,
-            contract_size=above_zero(str(one["contractSize"])) if self.market_type == "inverse" else Decimal(1),
+            contract_size=above_zero(str(row["contractSize"])) if self.market_type == "inverse" else Decimal(1),
             inverse=self.market_type == "inverse",
             tick_size=_step(filters, "PRICE_FILTER", "tickSize"),
             lot_size=_step(filters, "LOT_SIZE", "stepSize"),
-            listed_at=_instant(one.get("onboardDate")),
-            delisted_at=_instant(one.get("deliveryDate")),
-            status=str(one["contractStatus"] if self.market_type == "inverse" else one["status"]),
+            listed_at=_instant(row.get("onboardDate")),
+            delisted_at=_instant(row.get("deliveryDate")),
+            status=str(row["contractStatus"] if self.market_type == "inverse" else row["status"]),
         )
 
     def _symbol(self, name: str, base: str, quote: str, settle: str | None) -> str | None:
@@ -138,6 +119,4 @@ def _step(filters: Mapping[str, Mapping[str, Any]], name: str, field: str) -> De
 
 
 def _instant(milliseconds: Any) -> datetime | None:
-    if milliseconds is None or int(milliseconds) in (0, _NO_END_MS):
-        return None
-    return at_milliseconds(int(milliseconds))
+    return None if milliseconds is None or int(milliseconds) == _NO_END_MS else instant_of(milliseconds)

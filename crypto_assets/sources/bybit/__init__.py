@@ -7,13 +7,13 @@ Archive: trades only (`archive.py`, `rows.py`). REST: bars, funding, the newest 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 from crypto_assets.model import Series
 from crypto_assets.sources.bybit.archive import BybitFiles, feeds_of
 from crypto_assets.sources.bybit.instruments import BybitInstruments
 from crypto_assets.sources.bybit.rest import INTERVALS, BybitRest
-from crypto_assets.sources.bybit.symbols import exchange_name, expires_at, symbols_of
+from crypto_assets.sources.bybit.symbols import exchange_name, symbols_of
+from crypto_assets.sources.exchange import Exchange
 from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.limits import Limit
 
@@ -29,7 +29,7 @@ _NOT_IN_SPOT = {
 }
 
 
-class Bybit:
+class Bybit(Exchange):
     """Spot, linear and inverse contracts; options are not read."""
 
     name = "bybit"
@@ -52,14 +52,10 @@ class Bybit:
         "listing": (Limit(5, 1, "requests"),),
         "rest": (Limit(600, 5, "requests"),),
     }
-    bans = frozenset({403})
     archive_bans = frozenset({403})
     # 10018 is the limit of an address, as 403 is: it ends ten minutes after the last request (v5 "rate-limit", "error").
     ban_words = ('"retCode":10018',)
     first_ban_s = 600.0
-    banned_together: frozenset[str] = frozenset()
-    withheld: frozenset[int] = frozenset()
-    unknown_symbol_words: tuple[str, ...] = ()
 
     def dataset_names(self, market_type: str) -> tuple[str, ...]:
         if market_type not in _MARKET_TYPES:
@@ -89,14 +85,8 @@ class Bybit:
     def symbols(self, market_type: str, name: str) -> tuple[str, ...]:
         return symbols_of(market_type, name)
 
-    def expires_at(self, symbol: str) -> datetime | None:
-        return expires_at(symbol)
-
     def instruments(self, market_type: str) -> BybitInstruments | None:
         return BybitInstruments(market_type) if market_type in _MARKET_TYPES else None
-
-    def counted_weight(self, budget: str, headers: Mapping[str, str]) -> tuple[int, float] | None:  # noqa: ARG002
-        return None
 
 
 SOURCE = Bybit()

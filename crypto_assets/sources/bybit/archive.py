@@ -16,16 +16,13 @@ Sources: the notes on Bybit of github.com/devvir/tradebot (measured in 2026), an
 
 from __future__ import annotations
 
-import re
-from calendar import monthrange
-from dataclasses import dataclass
-from datetime import date, timedelta
-from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from crypto_assets.model import Series, Span
+from crypto_assets.model import Series
 from crypto_assets.sources.bybit.rows import contract_trades, spot_trades
 from crypto_assets.sources.bybit.symbols import exchange_name, symbols_of
+from crypto_assets.sources.dated_files import DatedFiles
 from crypto_assets.sources.feeds import Digest, Timing
 from crypto_assets.sources.listings.html_index import S3OrHtmlIndex
 from crypto_assets.sources.listings.s3 import S3Listing
@@ -49,16 +46,9 @@ def feeds_of(series: Series) -> tuple[BybitFiles, ...]:
     return (daily, BybitFiles(series, "monthly")) if series.market_type == "spot" else (daily,)
 
 
-@dataclass(frozen=True)
-class BybitFiles:
+class BybitFiles(DatedFiles):
     """The daily or the monthly files of the trades of one market type."""
 
-    series: Series
-    name: Literal["daily", "monthly"]
-
-    final = True
-    bundles = False
-    since = None
     listing = _LISTING
     packing = GZIP
 
@@ -74,21 +64,11 @@ class BybitFiles:
     def prefix(self, name: str) -> str:
         return f"{self.universe}{name}/"
 
-    def keys(self, name: str, day: date) -> tuple[str, ...]:
-        stamp = day.isoformat() if self.name == "daily" else day.isoformat()[:7]
-        return (f"{self.prefix(name)}{name}{self._separator}{stamp}.csv.gz",)
+    def key(self, name: str, stamp: str) -> str:
+        return f"{self.prefix(name)}{name}{self._separator}{stamp}.csv.gz"
 
-    def covers(self, key: str) -> Span:
-        match = self._key.fullmatch(key)
-        if not match or not symbols_of(self.series.market_type, match[1]):
-            stamp = "YYYY-MM-DD" if self.name == "daily" else "YYYY-MM"
-            raise ValueError(
-                f"{key}: expected a key like {self.prefix('SYMBOL')}SYMBOL{self._separator}{stamp}.csv.gz of a "
-                f"{self.series.market_type} symbol"
-            )
-        first = date(int(match[2]), int(match[3]), int(match[4] or 1))
-        days = monthrange(first.year, first.month)[1]
-        return Span.of_days(first, first if self.name == "daily" else first.replace(day=days))
+    def is_ours(self, name: str) -> bool:
+        return bool(symbols_of(self.series.market_type, name))
 
     def digest(self, key: str) -> Digest:  # noqa: ARG002  it is the file's ETag
         return Digest("md5", None)
@@ -109,8 +89,3 @@ class BybitFiles:
         if self._spot:
             return "_" if self.name == "daily" else "-"
         return ""
-
-    @cached_property
-    def _key(self) -> re.Pattern[str]:
-        stamp = r"(\d{4})-(\d{2})-(\d{2})" if self.name == "daily" else r"(\d{4})-(\d{2})()"
-        return re.compile(rf"{self.universe}([^/]+)/\1{self._separator}{stamp}\.csv\.gz", re.ASCII)

@@ -30,7 +30,6 @@ _RENAMED = re.compile(r"OLD\d{2}")
 """A folder of the archive whose symbol was renamed away: `DATAOLD01USDT`."""
 
 _FRIDAY = 4
-_DELIVERY = timedelta(hours=8)
 
 
 def exchange_name(market_type: str, symbol: str) -> str:
@@ -58,12 +57,6 @@ def symbols_of(market_type: str, name: str) -> tuple[str, ...]:
     if read is None or _RENAMED.search(name):
         return ()
     return faithful(market_type, name, read(name), lambda symbol: exchange_name(market_type, symbol))
-
-
-def expires_at(symbol: str) -> datetime | None:
-    """Return the end of a contract from its name, or None if the name has no end."""
-    day = _day(symbol.partition(":")[2].partition("-")[2])
-    return None if day is None else datetime.combine(day, datetime.min.time(), UTC) + _DELIVERY
 
 
 def _spot(name: str) -> list[str]:

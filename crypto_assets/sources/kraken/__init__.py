@@ -8,9 +8,9 @@ from trades.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 from crypto_assets.model import Series
+from crypto_assets.sources.exchange import Exchange
 from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.feeds import ArchiveFeed, QueryFeed
 from crypto_assets.sources.kraken.files import KrakenFiles
@@ -29,27 +29,21 @@ _NOT_IN_BARS = dict.fromkeys(
 _NOT_IN_TRADES = {"quote_amount": "Kraken's trades have price and volume in base only"}
 
 
-class Kraken:
+class Kraken(Exchange):
     """The spot market. Kraken's futures are another exchange (ccxt: krakenfutures)."""
 
     name = "kraken"
     reads_files = True
-    archive_url = ""
-    listing_url = ""
     rest_url = "https://api.kraken.com"
     hosts = frozenset({"api.kraken.com"})
     # Public requests are counted by address, about one a second (support.kraken.com, API rate limits); ccxt takes 1.2 s for
     # Trades and OHLC, because one a second is refused at times.
     limits: Mapping[str, Sequence[Limit]] = {"public": (Limit(1, 1.2, "requests"),)}
     # Cloudflare, in front of Kraken, refuses an address with 403; Kraken's own refusals are inside a 200.
-    bans = frozenset({403})
-    archive_bans: frozenset[int] = frozenset()
     # A lockout lasts some 15 minutes without any request (support.kraken.com 209234858; krakenfx/kraken-cli#34). `EAPI:Rate
     # limit exceeded` restricts for some seconds only, longer if requests go on (Kraken's REST guide, "Rate limits").
     ban_words = ("EGeneral:Temporary lockout",)
     first_ban_s = 900.0
-    banned_together: frozenset[str] = frozenset()
-    withheld: frozenset[int] = frozenset()
     unknown_symbol_words = ("EQuery:Unknown asset pair",)
 
     def dataset_names(self, market_type: str) -> tuple[str, ...]:
@@ -72,14 +66,8 @@ class Kraken:
     def symbols(self, market_type: str, name: str) -> tuple[str, ...]:
         return symbols_of(name) if market_type == "spot" else ()
 
-    def expires_at(self, symbol: str) -> datetime | None:  # noqa: ARG002  spot does not expire
-        return None
-
     def instruments(self, market_type: str) -> KrakenInstruments | None:
         return KrakenInstruments() if market_type == "spot" else None
-
-    def counted_weight(self, budget: str, headers: Mapping[str, str]) -> tuple[int, float] | None:  # noqa: ARG002
-        return None
 
 
 SOURCE = Kraken()

@@ -7,11 +7,11 @@ REST:    https://www.okx.com/api/v5: `rest.py`, `instruments.py`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 from crypto_assets.model import Series
+from crypto_assets.sources.exchange import Exchange
 from crypto_assets.sources.facts import Facts
-from crypto_assets.sources.limits import FIRST_BAN_S, Limit
+from crypto_assets.sources.limits import Limit
 from crypto_assets.sources.okx.archive import OkxFiles
 from crypto_assets.sources.okx.instruments import OkxInstruments
 from crypto_assets.sources.okx.rest import BARS, OkxRest
@@ -25,7 +25,7 @@ _NOT_IN_BARS = dict.fromkeys(
 _NOT_IN_TRADES = {"quote_amount": "OKX's trades have price and size only"}
 
 
-class Okx:
+class Okx(Exchange):
     """Spot, linear and inverse contracts. Options and index prices are left out."""
 
     name = "okx"
@@ -42,14 +42,9 @@ class Okx:
         "funding": (Limit(10, 2, "requests"),),
         "public": (Limit(10, 2, "requests"),),
     }
-    bans = frozenset({403})
     # A missing file is 404; 200 requests a second got a 403 for long.
     archive_bans = frozenset({403})
-    ban_words: tuple[str, ...] = ()
-    first_ban_s = FIRST_BAN_S
     banned_together = frozenset({"listing", "candles", "trades", "funding", "public"})
-    withheld: frozenset[int] = frozenset()
-    unknown_symbol_words: tuple[str, ...] = ()
 
     def dataset_names(self, market_type: str) -> tuple[str, ...]:
         bars = tuple(f"ohlcv_{timeframe}" for timeframe in BARS)
@@ -84,17 +79,6 @@ class Okx:
     def symbols(self, market_type: str, name: str) -> tuple[str, ...]:
         found = unified(market_type, name)
         return () if found is None else (found,)
-
-    def expires_at(self, symbol: str) -> datetime | None:
-        # Delivery is at 08:00 UTC of the day in the name (OKX's documentation, expiry futures).
-        _, dash, expiry = symbol.partition(":")[2].partition("-")
-        try:
-            return datetime.strptime(expiry, "%y%m%d").replace(hour=8, tzinfo=UTC) if dash else None
-        except ValueError:
-            return None
-
-    def counted_weight(self, budget: str, headers: Mapping[str, str]) -> tuple[int, float] | None:  # noqa: ARG002
-        return None
 
     def instruments(self, market_type: str) -> OkxInstruments | None:
         return OkxInstruments(market_type) if market_type in ("spot", "linear", "inverse") else None

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from crypto_assets.errors import BadContent
 from crypto_assets.model import Instrument
-from crypto_assets.sources.epoch import at_milliseconds
 from crypto_assets.sources.feeds import Call
-from crypto_assets.sources.instruments import above_zero, read_each
+from crypto_assets.sources.instruments import InstrumentList, above_zero, instant_of
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.sources.okx.symbols import unified
 
@@ -31,13 +29,16 @@ def instruments_call(kind: str) -> Call:
 
 
 @dataclass(frozen=True, slots=True)
-class OkxInstruments:
+class OkxInstruments(InstrumentList):
     """The instruments of one market type: one page for each kind."""
 
     market_type: str
 
-    ccxt_id = "okx"
+    exchange = ccxt_id = "okx"
     key_advice = "OKX's public endpoints need no key"
+    what = "instruments"
+    name_field = "instId"
+    expected = "instId, tickSz, lotSz and times"
 
     def urls(self, rest_url: str) -> Mapping[str, Any]:
         return {"rest": rest_url}
@@ -49,33 +50,18 @@ class OkxInstruments:
         swaps = self.market_type != "spot" and any(one["instType"] == "SWAP" for one in data_of("instruments", answer))
         return instruments_call("FUTURES") if swaps else None
 
-    def read(self, answer: Any) -> list[Instrument]:
-        return self._each(answer)[0]
+    def rows(self, answer: Any) -> list[Any]:
+        return data_of("instruments", answer)
 
-    def left_out(self, answer: Any) -> list[str]:
-        return self._each(answer)[1]
-
-    def _each(self, answer: Any) -> tuple[list[Instrument], list[str]]:
-        return read_each(data_of("instruments", answer), self._read_one, lambda one: one.get("instId"))
-
-    def _read_one(self, one: Any) -> Instrument | None:
-        try:
-            return self._instrument(one)
-        except (KeyError, TypeError, AttributeError, ValueError, InvalidOperation, OverflowError) as error:
-            raise BadContent(
-                f"okx {self.market_type} instruments: expected instId, tickSz, lotSz and times, "
-                f"found {str(one)[:200]} ({type(error).__name__}: {error})"
-            ) from None
-
-    def _instrument(self, one: Mapping[str, Any]) -> Instrument | None:
-        name = str(one["instId"])
+    def instrument(self, row: Mapping[str, Any]) -> Instrument | None:
+        name = str(row["instId"])
         symbol = unified(self.market_type, name)
         if symbol is None:
             return None
         base, quote = name.split("-")[:2]
         contracts = self.market_type != "spot"
         unit = base if self.market_type == "linear" else quote
-        if contracts and (one["ctType"] != self.market_type or one["ctValCcy"] != unit):
+        if contracts and (row["ctType"] != self.market_type or row["ctValCcy"] != unit):
             return None
         return Instrument(
             exchange="okx",
@@ -84,14 +70,14 @@ class OkxInstruments:
             exchange_symbol=name,
             base=base,
             quote=quote,
-            settle=str(one["settleCcy"]) if contracts else None,
-            contract_size=above_zero(one["ctVal"]) * above_zero(one["ctMult"] or 1) if contracts else Decimal(1),
+            settle=str(row["settleCcy"]) if contracts else None,
+            contract_size=above_zero(row["ctVal"]) * above_zero(row["ctMult"] or 1) if contracts else Decimal(1),
             inverse=self.market_type == "inverse",
-            tick_size=_step(one["tickSz"]),
-            lot_size=_step(one["lotSz"]),
-            listed_at=_instant(one["listTime"]),
-            delisted_at=_instant(one["expTime"]),
-            status=str(one["state"]),
+            tick_size=_step(row["tickSz"]),
+            lot_size=_step(row["lotSz"]),
+            listed_at=instant_of(row["listTime"]),
+            delisted_at=instant_of(row["expTime"]),
+            status=str(row["state"]),
         )
 
 
@@ -105,7 +91,3 @@ def data_of(what: str, answer: Any) -> list[Any]:
 
 def _step(text: str) -> Decimal | None:
     return Decimal(text).normalize() + 0 if text else None
-
-
-def _instant(milliseconds: str) -> datetime | None:
-    return at_milliseconds(int(milliseconds)) if milliseconds else None
