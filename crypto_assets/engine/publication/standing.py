@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from datetime import datetime
-from functools import cache, lru_cache
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crypto_assets.machine.once import once
 from crypto_assets.model import Profile, State
 from crypto_assets.version import __version__
 
@@ -38,9 +39,9 @@ _LIBRARIES = ("numpy", "pandas", "pandera", "pyarrow")
 _DIGITS = 16
 
 
-@cache
+@once
 def code_digest() -> str:
-    """Return a digest of the code that judges days. It changes with every change of it, released or not. Takes 6 ms."""
+    """Return a digest of the code that judges days. It changes with every change of it, released or not. Takes 8 ms."""
     digest = hashlib.sha256(" ".join([__version__, *map(version, _LIBRARIES)]).encode())
     for file in code_files():
         digest.update(f"{file.relative_to(_ROOT)}\0".encode())
