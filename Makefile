@@ -6,7 +6,7 @@
 # make check  lint, format, types and the direction of imports
 # make bench  compare CPU and memory with a plain script, in one run
 # make lock   write the lock files again: all packages by version and hash
-# make docs   build the docs site into site/; open site/index.html. make docs-serve: with its search, on http://127.0.0.1:8000
+# make docs   build the docs site into site/; open site/index.html. make docs-serve: on http://127.0.0.1:8000, built again at each change
 # make release  build sdist and wheel into dist/, install the wheel into an empty environment and collect with it
 # make prove  proofs that take minutes: limits, kills, stops, recovery, queues, listings, flipped bits, failing stores, no false alarms
 

@@ -81,6 +81,25 @@ def test_the_pages_have_what_the_code_gives_them(site: Path) -> None:
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("width", [PHONE["width"], 1300])
+def test_a_site_that_is_opened_as_a_file_can_be_searched(browser, site: Path, width: int) -> None:
+    opened = browser.new_page(viewport=PHONE | {"width": width})
+    opened.goto((site / "reference" / "cli.html").as_uri())
+    if width == PHONE["width"]:  # a sign opens the field
+        opened.click("label[for='__search'].md-header__button")
+    opened.locator("input.md-search__input").press_sequentially("quarantine retry")
+    found = opened.locator("a.md-search-result__link").first
+    found.wait_for()
+    links = opened.locator("a.md-search-result__link").evaluate_all("links => links.map(link => link.href)")
+    assert all(link.startswith(site.as_uri()) for link in links)
+    assert any("concepts/quarantine.html" in link for link in links)
+    found.click()
+    opened.wait_for_url(links[0])
+    assert (site / opened.url.partition("#")[0].removeprefix(f"{site.as_uri()}/")).is_file()
+    opened.close()
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize(
     "page", ["index", "tutorial", "troubleshooting", "reference/datasets", "reference/configuration"]
 )
