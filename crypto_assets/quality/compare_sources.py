@@ -20,14 +20,15 @@ from crypto_assets.config.collection import Collection
 from crypto_assets.config.environment import settings
 from crypto_assets.engine.archive.download import download
 from crypto_assets.engine.archive.files import objects_of
+from crypto_assets.engine.archive.read_files import days_of
 from crypto_assets.engine.archive.site import ArchiveSite
-from crypto_assets.engine.archive.split_days import split_days
 from crypto_assets.engine.instruments import InstrumentsOfDays
 from crypto_assets.engine.publication.cross_series import WITH, WITH_SHA256, Pieces
 from crypto_assets.engine.rest.feed import RestFeed
 from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Comparison, Finding, Partition, Series, SourceFile, Track, not_judged
+from crypto_assets.rows.on_disk import whole
 from crypto_assets.sources import ArchiveFeed
 from crypto_assets.transport.client import Client
 from crypto_assets.transport.guard import Guard
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 SOURCES = ("monthly", "rest")
 
 MONTHLY_BYTES = 256 << 20
-"""Largest monthly file downloaded for a comparison: parsing a larger one would need some 10 GB."""
+"""Largest monthly file downloaded for a comparison: parsing a larger one takes minutes, and some 10 GB on disk."""
 
 REST_ROWS = 50_000
 """Most rows compared over REST: at 1,000 a request, more would use up the limits of other work."""
@@ -116,9 +117,9 @@ class SourceComparer:
         content, source = download(site, feed, found)
         first = day.replace(day=1)
         days = [first.replace(day=n + 1) for n in range(calendar.monthrange(first.year, first.month)[1])]
-        rows = sources.parse(*track, key, content, self._instruments.of(track, day))
-        parts = split_days(track.series, rows, key, (days[0], days[-1]), days)
-        return {day: part.rows for day, part in zip(days, parts, strict=True)}, source
+        pieces = sources.pieces(*track, key, content, self._instruments.of(track, day))
+        parts, _ = days_of(track.series, pieces, key, (days[0], days[-1]), days)
+        return {day: whole(part.rows) for day, part in zip(days, parts, strict=True)}, source
 
     # ---- REST ------------------------------------------------------------------------------------------------------
 

@@ -11,13 +11,18 @@ import psycopg
 import pytest
 
 from crypto_assets import datasets, sources
+from crypto_assets.engine.run_context import Stores
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Partition, Series, State
+from crypto_assets.quality.quarantine.refused_files import refused_files
+from crypto_assets.quality.quarantine.retry import restorer
 from crypto_assets.rows.arrange import arranged
 from crypto_assets.rows.on_disk import RowsOnDisk
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.sources import formats_zip, packing
 from crypto_assets.storage.parquet_writing import describe, encode
+from crypto_assets.storage.warehouse import Warehouse
 from crypto_assets.transport import body
 from crypto_assets_tests.published import text_of, zip_of
 from crypto_assets_tests.workbench import Workbench, entry, total
@@ -158,3 +163,20 @@ def test_a_large_file_that_is_cut_is_refused_though_its_first_pieces_were_good(w
     assert outcome.state is State.MISSING
     assert "expected a whole zip" in outcome.reason
     assert work.in_warehouse("trades", BTC, DAY) == []
+
+
+def test_a_large_refused_file_is_restored_in_pieces(work: Workbench):
+    expected = work.published(TRADES, BTC, DAY)
+    key = work.key(TRADES, BTC, DAY)
+    work.publish(key, work.bytes_at(key), checksum=b"0" * 64 + b"  x\n")
+    assert work.collect(DAY, DAY).of(DAY, "trades").state is State.MISSING
+    work.publish(key, work.bytes_at(key))
+    with (
+        Ledger(work.url) as ledger,
+        Warehouse(work.url) as warehouse,
+        restorer(work.collection, Stores(work.lake, warehouse, ledger)) as judge,
+    ):
+        (file,) = refused_files(work.lake, work.collection)
+        result = judge.restore(file)
+    assert result.stored == {DAY: (State.AVAILABLE, "")}
+    assert work.in_lake(TRADES, BTC, DAY) == expected

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from itertools import chain, islice
 
 import numpy as np
@@ -22,7 +23,7 @@ from crypto_assets.engine.archive.split_days import split_days
 from crypto_assets.engine.archive.split_on_disk import SplitOnDisk
 from crypto_assets.engine.instruments import converted
 from crypto_assets.errors import ChecksumMismatch, CryptoAssetsError, InvalidRows, MalformedFile
-from crypto_assets.model import ArchiveObject, Instrument, SourceFile, Span, Track
+from crypto_assets.model import ArchiveObject, Instrument, Series, SourceFile, Span, Track
 from crypto_assets.model.content import Content
 from crypto_assets.rows.arrange import Arranged, row_text
 from crypto_assets.sources.epoch import microseconds
@@ -73,26 +74,46 @@ def read_files(
         NotPublished, HostUnreachable, HostRefused: as for `download`.
     """
     reading = _Reading(site, shared, track, holder, instrument)
-    pieces = reading.pieces()
-    first = list(islice(pieces, len(holder.objects) + 1))
-    large = len(first) > len(holder.objects)
-    key, period = holder.obj.key, holder.period
-    if large and track.series.table == "ohlcv" and period[0] == period[1]:  # a day has 86,400 bars at most
-        first, large = [*first, *pieces], False
     try:
-        if large:
-            split = SplitOnDisk(track.series, key, period, holder.days)
-            for piece in chain(_one_by_one(first), pieces):
-                split.add(piece)
-            days, rows = split.days(), split.outline()
-        else:
-            rows = first[0] if len(first) == 1 else pa.concat_tables(first)
-            days = split_days(track.series, rows, key, period, holder.days)
+        days, rows = days_of(
+            track.series, reading.pieces(), holder.obj.key, holder.period, holder.days, files=len(holder.objects)
+        )
     except InvalidRows as error:
         source = reading.source if reading.is_done else reading.sources[-1]
         contents = reading.contents if reading.is_done else reading.contents[-1:]
         raise RefusedFile(error, source, tuple(contents)) from error
     return ReadFiles(days, rows, reading.source, tuple(reading.contents))
+
+
+def days_of(
+    series: Series,
+    pieces: Iterator[pa.Table],
+    key: str,
+    period: tuple[date, date],
+    days: Sequence[date],
+    *,
+    files: int = 1,
+) -> tuple[list[Arranged], pa.Table]:
+    """Return the rows of each wanted day of some files, and `ReadFiles.rows`.
+
+    Args:
+        pieces: the rows of the files in their order; if they are more than the files, a file is large.
+        period: the first and the last day of the files.
+
+    Raises:
+        InvalidRows: as for `split_days`; and what `pieces` raises.
+    """
+    first = list(islice(pieces, files + 1))
+    large = len(first) > files
+    if large and series.table == "ohlcv" and period[0] == period[1]:  # a day has 86,400 bars at most
+        first, large = [*first, *pieces], False
+    if not large:
+        rows = first[0] if len(first) == 1 else pa.concat_tables(first)
+        return split_days(series, rows, key, period, days), rows
+    split = SplitOnDisk(series, key, period, days)
+    for piece in chain(_one_by_one(first), pieces):
+        split.add(piece)
+    return split.days(), split.outline()
 
 
 class _Reading:

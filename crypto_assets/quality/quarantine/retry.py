@@ -21,8 +21,8 @@ from crypto_assets.config.collection import Collection
 from crypto_assets.config.environment import settings
 from crypto_assets.engine.archive.download import Published, published_digest
 from crypto_assets.engine.archive.files import is_of
+from crypto_assets.engine.archive.read_files import days_of
 from crypto_assets.engine.archive.site import ArchiveSite
-from crypto_assets.engine.archive.split_days import split_days
 from crypto_assets.engine.day_outcomes import Day, Target, quarantine
 from crypto_assets.engine.instruments import InstrumentsOfDays, converted, needs_instrument, no_instrument
 from crypto_assets.engine.publication.storer import Storer
@@ -215,8 +215,8 @@ class Restorer:
             for instrument, days in instruments.by_size(target.track, target.days):
                 if instrument is None and needs_instrument(target.series):
                     raise no_instrument(target.track)
-                rows = sources.parse(*target.track, source.key, content, instrument)
-                parts = split_days(target.series, rows, source.key, (span.first_day, span.last_day), days)
+                pieces = sources.pieces(*target.track, source.key, content, instrument)
+                parts, _ = days_of(target.series, pieces, source.key, (span.first_day, span.last_day), days)
                 mine = converted(source, instrument)
                 found |= {day: (mine, part) for day, part in zip(days, parts, strict=True)}
         except (MalformedFile, InvalidRows) as error:
