@@ -45,6 +45,9 @@ __all__ = [
 MOST_ENTRIES = 1_000
 
 
+_FEED_NAME = re.compile(r"[A-Z0-9_]{1,50}", re.ASCII)
+
+
 class ExchangeConfig(BaseModel):
     """URLs of one exchange; a URL without a value is the exchange's real host.
 
@@ -64,6 +67,11 @@ class ExchangeConfig(BaseModel):
         default=None,
         description="a folder, or a zip, of files that you downloaded from the exchange, if its source reads "
         "them; their days are preferred",
+    )
+    feeds: dict[str, str] = Field(
+        default={},
+        description="addresses of news feeds by the names that `symbols` have, such as `MYBLOG: https://…`, also instead of "
+        "those that the source knows",
     )
     limits: dict[str, list[Limit]] = Field(
         default={}, description="instead of the exchange's own, by budget, such as `archive: [20/s]`; `[]`: none"
@@ -85,6 +93,16 @@ class ExchangeConfig(BaseModel):
         if found and not found.is_absolute():
             raise ValueError(f"expected an absolute path or one that begins with ~, found {str(path)!r}")
         return found
+
+    @field_validator("feeds")
+    @classmethod
+    def _addresses(cls, feeds: dict[str, str]) -> dict[str, str]:
+        for name, address in feeds.items():
+            if not _FEED_NAME.fullmatch(name):
+                raise ValueError(f"expected a name of capital letters, digits and _, such as MYBLOG, found {name!r}")
+            if not http_url(address).startswith("https://"):
+                raise ValueError(f"{name}: expected an address that begins with https://, found {address!r}")
+        return feeds
 
     @field_validator("archive_url", "listing_url", "rest_url")
     @classmethod
@@ -121,7 +139,8 @@ class Collection(BaseModel):
                 raise ValueError(f"exchanges: {name!r} is unknown{did_you_mean(name, sources.names())}")
             if self.exchanges[name].files and not getattr(sources.get(name), "reads_files", False):
                 raise ValueError(f"exchanges.{name}.files: no downloaded files of {name} are read; leave it out")
-            budgets = dict.fromkeys(("archive", "listing", *sources.get(name).limits))
+            self._own_feeds(name)
+            budgets = dict.fromkeys(("archive", "listing", *sources.get(name).limits, *self._feed_budgets(name)))
             for budget in [one for one in self.exchanges[name].limits if one not in budgets]:
                 meant = did_you_mean(budget, budgets)
                 raise ValueError(f"exchanges.{name}.limits: {budget!r} is not a budget{meant}")
@@ -130,10 +149,34 @@ class Collection(BaseModel):
             for series, symbol in entry.tracks:
                 if (other := seen.setdefault(Track(series, path_symbol(symbol)), number)) != number:
                     raise ValueError(f"{series} {symbol} is in series[{other}] and series[{number}]; keep it in one")
+        self._require_known_feeds()
         self._rules_are_apart()
         self._bars_end_together()
         self._names_differ()
         return self
+
+    def _own_feeds(self, name: str) -> None:
+        """Count each feed of the collection by itself, as those that its source knows."""
+        from crypto_assets import sources
+
+        feeds, source = self.exchanges[name].feeds, sources.get(name)
+        if feeds and not hasattr(source, "with_addresses"):
+            raise ValueError(f"exchanges.{name}.feeds: {name} has no feeds of news; leave it out")
+        for budget in self._feed_budgets(name):
+            if budget not in source.limits:
+                self.exchanges[name].limits.setdefault(budget, list(next(iter(source.limits.values()))))
+
+    def _feed_budgets(self, name: str) -> list[str]:
+        return [feed.lower() for feed in self.exchanges[name].feeds]
+
+    def _require_known_feeds(self) -> None:
+        from crypto_assets import sources
+
+        for entry in self.series:
+            listed = getattr(sources.get(entry.exchange), "names", ())  # a source that is no exchange has a fixed list
+            known = (*listed, *self.urls(entry.exchange).feeds)
+            if unknown := [one for one in entry.symbols if listed and one not in known]:
+                raise ValueError(f"{entry.exchange} has no {unknown[0]}{did_you_mean(unknown[0], known)}")
 
     def _rules_are_apart(self) -> None:
         """Refuse two entries that choose symbols by rules, or by a rule and by name, with only some datasets in common.

@@ -157,8 +157,6 @@ class SeriesEntry(BaseModel):
         listed = getattr(exchange, "names", ())  # a source that is no exchange has a fixed list
         if listed and (patterns or self.top):
             raise ValueError(f"{self.exchange}: expected names in symbols, such as {listed[0]}, found a pattern or top")
-        if unknown := [one for one in self.symbols if listed and one not in listed]:
-            raise ValueError(f"{self.exchange} has no {unknown[0]}{did_you_mean(unknown[0], listed)}")
         self._rule = rule_of(patterns, self.symbols, top_of(self.top))
         if self.top:
             self._require_ranks([*patterns, *self.symbols])

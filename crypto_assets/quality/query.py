@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from difflib import get_close_matches
 
-from crypto_assets import sources
+from crypto_assets.config.feed_names import is_feed_name
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import MARKET_TYPES, Series, Track, unified_symbol
 from crypto_assets.model.symbols import similar_symbols, symbol_text
@@ -88,6 +88,6 @@ def _spellings(symbol: str) -> set[str]:
             found.add(unified_symbol(symbol, market_type))
         except ValueError:
             continue
-    if symbol_text(symbol) in sources.fixed_names():
+    if not found and is_feed_name(symbol_text(symbol)):
         found.add(symbol_text(symbol))
     return found

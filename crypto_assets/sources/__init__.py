@@ -10,7 +10,7 @@ from datetime import date, datetime
 from functools import cache, lru_cache
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from crypto_assets.errors import BadContent, NoRows
 from crypto_assets.model import Series, Span
@@ -155,13 +155,22 @@ def user_files(series: Series) -> UserFilesFeed | None:
     return next((cast(UserFilesFeed, feed) for feed in _feeds(series) if hasattr(feed, "folder")), None)
 
 
-@cache
-def query(series: Series) -> QueryFeed | None:
+def query(series: Series, addresses: Mapping[str, str] | None = None) -> QueryFeed | None:
     """Return the feed of a series that is asked for rows; None if there is none.
 
     Its methods raise SourceFault where the source's module fails.
+
+    Args:
+        addresses: those of collection.yaml, for a source of news feeds.
     """
-    found = next((feed for feed in _feeds(series) if hasattr(feed, "walk")), None)
+    return _query(series, tuple(sorted((addresses or {}).items())))
+
+
+@cache
+def _query(series: Series, addresses: tuple[tuple[str, str], ...]) -> QueryFeed | None:
+    source: Any = get(series.exchange)
+    feeds = source.with_addresses(dict(addresses)).feeds(series) if addresses else _feeds(series)
+    found = next((feed for feed in feeds if hasattr(feed, "walk")), None)
     return None if found is None else cast(QueryFeed, Careful(found, series.exchange, f"REST of {series}"))
 
 

@@ -36,7 +36,9 @@ FEEDS: Mapping[str, str] = {
     "DECRYPT": "https://decrypt.co/feed",
     "THEBLOCK": "https://www.theblock.co/rss.xml",
 }
-"""The addresses of the feeds, by the name that collection.yaml has in `symbols`."""
+"""Addresses of feeds as their sites gave them, by the name that collection.yaml has in `symbols`. Sites move their feeds:
+`exchanges: rss: feeds:` in collection.yaml names other addresses, and further feeds.
+"""
 
 _ZONES = frozenset({"UT", "UTC", "GMT", "Z"})
 _LONGEST_UID = 2_000
@@ -56,6 +58,10 @@ class Rss(Collector):
         self.rest_url = next(iter(feeds.values()))
         # A choice: no feed states a limit, and none changes more often.
         self.limits = {name.lower(): (Limit(1, 1.0, "requests"),) for name in feeds}
+
+    def with_addresses(self, addresses: Mapping[str, str]) -> Rss:
+        """Return the source with these addresses beside its own, or instead of those of the same names."""
+        return Rss({**self.addresses, **addresses}) if addresses else self
 
     def first(self, partition: Partition) -> Call:
         name = partition.symbol

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from crypto_assets.config.collection import Collection, parse_collection
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.corrections import find_corrections
-from crypto_assets.model import Series, State
+from crypto_assets.model import Series, State, Track
+from crypto_assets.quality.query import Query
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests.workbench import Workbench
@@ -32,12 +34,13 @@ MARKETS = {
 class NewsBench(Workbench):
     """Collects the feeds from the sandbox."""
 
+    feeds: dict[str, str] | None = None
+
     @property
     def collection(self) -> Collection:
-        limits = {name.lower(): ["1000/s"] for name in FEEDS}
-        return parse_collection(
-            {"exchanges": {"rss": {**self.sandbox.urls("rss"), "limits": limits}}, "series": self.entries}
-        )
+        limits = {name.lower(): ["1000/s"] for name in (*FEEDS, *(self.feeds or ()))}
+        rss = {**self.sandbox.urls("rss"), "limits": limits, "feeds": self.feeds or {}}
+        return parse_collection({"exchanges": {"rss": rss}, "series": self.entries})
 
     def at(self, now: datetime) -> NewsBench:
         self.sandbox.app.state.source.now = now
@@ -169,6 +172,53 @@ def test_a_poll_that_comes_too_late_leaves_the_day_partial(bench) -> None:
     assert outcome.state is State.DEGRADED, outcome
     assert "not proven" in outcome.reason
     assert shown(made.stored("COINTELEGRAPH")) == expected(made, "COINTELEGRAPH", range(13), range(11))
+
+
+def test_feeds_have_the_addresses_of_the_collection_and_names_of_their_own(bench) -> None:
+    made = bench("COINDESK", "MYBLOG")
+    made.feeds = {"MYBLOG": "https://bitcoinops.org/feed.xml", "COINDESK": "https://cointelegraph.com/rss"}
+    result = made.collect(DAY, DAY)
+    for feed, content in (("MYBLOG", "BITCOINOPS"), ("COINDESK", "COINTELEGRAPH")):
+        outcome = result.of(DAY, "news", feed, "news")
+        assert outcome.state is State.PROVISIONAL, outcome
+        assert shown(made.stored(feed)) == expected(made, content, range(13), range(11))
+        assert outcome.source.key == f"rest/{made.feeds[feed].removeprefix('https://')}"
+
+
+def test_a_feed_of_the_collection_is_chosen_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "collection.yaml"
+    feeds = {"MYBLOG": "https://blog.example/feed.xml"}
+    path.write_text(json.dumps({"exchanges": {"rss": {"feeds": feeds}}, "series": [entry("MYBLOG")]}, default=str))
+    monkeypatch.setenv("CRYPTO_ASSETS_CONFIG", str(path))
+    tracks = [Track(NEWS, "COINDESK"), Track(NEWS, "MYBLOG")]
+    assert Query(symbols=("myblog",)).choose(tracks) == tracks[1:]
+    assert Query(symbols=("COINDESK",)).choose(tracks) == tracks[:1]
+    with pytest.raises(ConfigError, match="symbol 'OTHER': expected the form"):
+        Query(symbols=("OTHER",))
+
+
+@pytest.mark.parametrize(
+    ("feeds", "words"),
+    [
+        ({"my blog": "https://a.example/f"}, "expected a name of capital letters, digits and _, such as MYBLOG"),
+        ({"MYBLOG": "http://a.example/f"}, "MYBLOG: expected an address that begins with https://"),
+        ({"MYBLOG": "blog"}, "http"),
+    ],
+)
+def test_addresses_of_feeds_are_checked_when_the_collection_is_read(feeds: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        parse_collection({"exchanges": {"rss": {"feeds": feeds}}, "series": [entry("COINDESK")]})
+
+
+def test_each_feed_of_the_collection_has_a_limit_of_its_own_and_only_news_has_feeds() -> None:
+    feeds = {"MYBLOG": "https://blog.example/feed.xml"}
+    found = parse_collection({"exchanges": {"rss": {"feeds": feeds}}, "series": [entry("MYBLOG")]})
+    assert [str(limit) for limit in found.urls("rss").limits["myblog"]] == ["1 requests/s"]
+    with pytest.raises(ConfigError, match="binance has no feeds of news"):
+        parse_collection({"exchanges": {"binance": {"feeds": feeds}}, "series": [entry("COINDESK")]})
+    limits = {"other": ["1/s"]}
+    with pytest.raises(ConfigError, match="'other' is not a budget"):
+        parse_collection({"exchanges": {"rss": {"feeds": feeds, "limits": limits}}, "series": [entry("MYBLOG")]})
 
 
 def test_names_of_feeds_are_checked_when_the_collection_is_read() -> None:

@@ -43,7 +43,7 @@ def corrections(as_json: bool, market_type: str | None, symbols: tuple[str, ...]
 
 def spellings(symbols: tuple[str, ...]) -> list[str] | None:
     """Return the spellings the ledger may use for the symbols: `BTC-USDT` means BTC/USDT and linear BTC/USDT:USDT."""
-    from crypto_assets import sources
+    from crypto_assets.config.feed_names import is_feed_name
     from crypto_assets.errors import ConfigError
     from crypto_assets.model import MARKET_TYPES, unified_symbol
     from crypto_assets.model.symbols import symbol_text
@@ -56,7 +56,7 @@ def spellings(symbols: tuple[str, ...]) -> list[str] | None:
                 known.append(unified_symbol(symbol, market_type))
             except ValueError as error:
                 problem = error
-        if not known and symbol_text(symbol) in sources.fixed_names():  # a feed of a source that is no exchange
+        if not known and is_feed_name(symbol_text(symbol)):
             known.append(symbol_text(symbol))
         if not known:
             raise ConfigError(str(problem))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -95,6 +95,10 @@ class RestFeed:
         feed = sources.query(series)
         return feed is not None and feed.final
 
+    def source_of(self, series: Series, symbol: str, rows: pa.Table) -> tuple[SourceFile, bytes]:
+        """Return the name and hash of rows from the feed, and their text; see the function."""
+        return source_of(series, symbol, rows, self._collection.urls(series.exchange).feeds)
+
     def ask(self, series: Series, call: Call) -> Any:
         """Return the answer to one call about a series, as `RestApi.ask` does."""
         return self._api(series, self._feed(series)).ask(call)
@@ -165,7 +169,7 @@ class RestFeed:
             raise
 
     def _feed(self, series: Series) -> QueryFeed:
-        feed = sources.query(series)
+        feed = sources.query(series, self._collection.urls(series.exchange).feeds)
         if feed is None:
             raise PermanentError(f"{series}: {series.exchange} does not give it over REST")
         return feed
@@ -262,13 +266,15 @@ def bar_end(series: Series, opens: datetime) -> datetime:
     return opens + bar_length(series.timeframe or "")
 
 
-def source_of(series: Series, symbol: str, rows: pa.Table) -> tuple[SourceFile, bytes]:
+def source_of(
+    series: Series, symbol: str, rows: pa.Table, addresses: Mapping[str, str] | None = None
+) -> tuple[SourceFile, bytes]:
     """Return the name and hash of rows from REST, and their text if it is not large.
 
     The text is CSV without a header: times in microseconds, decimals with 18 digits. So equal rows are one source, however
     many requests returned them.
     """
-    feed = sources.query(series)
+    feed = sources.query(series, addresses)
     assert feed is not None  # noqa: S101  rows came from it; tells the type checker
     digest, size, kept = hashlib.sha256(), 0, bytearray()
     quoting: Any = "needed" if sources.facts(series).revised else "none"  # what people write has commas

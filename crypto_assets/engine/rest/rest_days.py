@@ -23,7 +23,7 @@ from crypto_assets.engine.archive.lifetime import LIFE
 from crypto_assets.engine.archive.locate import nothing_due
 from crypto_assets.engine.day_outcomes import Day, Target, quarantine
 from crypto_assets.engine.instruments import converted
-from crypto_assets.engine.rest.feed import RestFeed, RestRows, source_of
+from crypto_assets.engine.rest.feed import RestFeed, RestRows
 from crypto_assets.engine.rest.rest_edges import of_rest
 from crypto_assets.engine.rest.symbol_life import Reported
 from crypto_assets.errors import (
@@ -160,7 +160,7 @@ class RestDays:
         if stored and stored[0].equals(found.rows):
             rows, source, file = stored
             return _marked(target, archive.partition, rows, source, evidence, known=file)
-        source, content = source_of(target.series, target.symbol, found.rows)
+        source, content = self._feed.source_of(target.series, target.symbol, found.rows)
         source = converted(source, found.instrument)
         return _marked(target, archive.partition, found.rows, source, evidence, content=content)
 
