@@ -96,7 +96,8 @@ class Collector(Exchange, ABC):
         """Return the requests of a day; see `QueryFeed.walk`. A row that is stored or came before is left out,
         one that differs from the stored one is another version of it.
 
-        The last page says how far the day is known: to `now`, if the answers reach back to its beginning or to `until`.
+        Rows count up to the clock, but the day is known to `now` at most, which is `settle` earlier: if the answers reach
+        back to its beginning or to `until`. Meanwhile a row may come late, or change.
         """
         before = {self._identity(row): row for row in stored.to_pylist()}
         seen: set[tuple[Any, ...]] = set()
@@ -108,7 +109,7 @@ class Collector(Exchange, ABC):
             answer = yield call
             table, call = self.read(partition, call, answer)
             tables.append(table)
-            rows = self._news(self._of_day(table, partition, now), before, seen)
+            rows = self._news(self._of_day(table, partition, now + self.settle), before, seen)
             if rows.num_rows:
                 yield Page(rows)
         begin = self.known_from(partition, tables)

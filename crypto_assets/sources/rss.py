@@ -6,14 +6,16 @@ feedparser.
 A feed has its newest entries only, most feeds 20 to 100. A day is known up to now if the feed still has an entry from before
 the day's beginning, or from before what was read the last time; else entries may have gone between, and the day is partial.
 A day before the oldest entry cannot be read any more. An entry counts once, by its id, else by its link; of an entry that was
-edited the newest version is kept. An instant without a zone is UTC. Refused, because nobody could say what is missing or to
-which day it belongs: a feed that is no whole XML, an entry without a date, a zone with an unknown name.
+edited the newest version is kept. A day is over an hour after its end, because sites and the caches in front of them may be
+late by as much (60 minutes is the example of `ttl` in RSS 2.0). Then it is not asked for again: an entry that comes later, or
+an edit, is not seen. An instant without a zone is UTC. Refused, because nobody could say what is missing or to which day it
+belongs: a feed that is no whole XML, an entry without a date, a zone with an unknown name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from io import BytesIO
 from typing import Any
@@ -50,6 +52,7 @@ class Rss(Collector):
     name = "rss"
     dataset = DATASET
     json = False
+    settle = timedelta(hours=1)
 
     def __init__(self, feeds: Mapping[str, str] = FEEDS) -> None:
         self.names = tuple(feeds)

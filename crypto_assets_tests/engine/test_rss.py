@@ -143,6 +143,19 @@ def test_a_day_that_is_over_is_available_and_is_not_asked_for_again(bench) -> No
     assert made.sandbox.requests() == []
 
 
+def test_a_day_is_asked_for_again_until_an_hour_after_its_end(bench) -> None:
+    made, midnight = bench("COINTELEGRAPH"), datetime(2024, 1, 4, tzinfo=UTC)
+    found = []
+    for minutes in (30, 90, 150):
+        made.sandbox.forget_requests()
+        outcome = (
+            made.at(midnight + timedelta(minutes=minutes)).collect(DAY, DAY).of(DAY, "news", "COINTELEGRAPH", "news")
+        )
+        found.append((outcome.state, len(made.sandbox.requests())))
+        assert shown(made.stored("COINTELEGRAPH")) == expected(made, "COINTELEGRAPH", range(24), range(24))
+    assert found == [(State.PROVISIONAL, 1), (State.AVAILABLE, 1), (State.AVAILABLE, 0)]
+
+
 def test_a_feed_that_fails_does_not_stop_the_others_and_recovers(bench) -> None:
     made = bench()
     made.sandbox.app.state.faults.on("http-404", exchange="rss", pattern="*cointelegraph*")
