@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
-from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 import yaml
 
-from crypto_assets.api.app import create_app
 from crypto_assets.causes.incidents import refresh_incidents
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.ledger.pauses import Controls
@@ -26,7 +18,7 @@ from crypto_assets.quality.score_store import refresh_scores
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.database import Database
-from crypto_assets_tests.api.described import as_described
+from crypto_assets_tests.api.served import get, refused, serving
 from crypto_assets_tests.engine.running import Running
 from crypto_assets_tests.workbench import Workbench, entry
 
@@ -34,28 +26,6 @@ FIRST, LAST = date(2024, 1, 1), date(2024, 1, 6)
 HOLE = date(2024, 1, 3)
 ENTRY = entry("spot", ["ohlcv_1h"], ["BTC/USDT", "ETH/USDT"], FIRST)
 RUN = "0a1b2c3d-0000-4000-8000-000000000001"
-
-
-# Each answer is compared with its model in the OpenAPI document.
-@contextmanager
-def serving(postgres: str, collection: Path) -> Iterator[httpx.Client]:
-    bound = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(postgres, collection, str(collection.parent / "lake")), log_level="critical")
-    )
-    thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.005)
-    url = f"http://127.0.0.1:{bound.getsockname()[1]}"
-    try:
-        hooks = {"response": [as_described]}
-        with httpx.Client(base_url=url, trust_env=False, timeout=30, event_hooks=hooks) as client:
-            yield client
-    finally:
-        server.should_exit = True
-        thread.join(10)
 
 
 @pytest.fixture(scope="module")
@@ -92,19 +62,6 @@ def nothing_paused(module_postgres_url: str) -> Iterator[None]:
     with Database(module_postgres_url) as database:
         for one in Controls(database).read():
             Controls(database).resume(one.scope)
-
-
-def get(client: httpx.Client, path: str, **parameters: Any) -> Any:
-    answer = client.get(path, params=parameters or None)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def refused(answer: httpx.Response, status: int) -> dict[str, str]:
-    assert answer.status_code == status, answer.text
-    content = answer.json()
-    assert list(content) == ["error", "expected", "found", "what_to_do"]
-    return dict(content)
 
 
 # ---- reading --------------------------------------------------------------------------------------------------------
@@ -315,19 +272,6 @@ def test_every_filter_may_be_repeated(client: httpx.Client) -> None:
 )
 def test_a_number_has_the_digits_from_0_to_9(client: httpx.Client, query: str) -> None:
     assert refused(client.get(f"/v1/{query}"), 400)["error"] == "not a number in range"
-
-
-def test_an_unknown_path_is_answered_in_the_four_texts_without_a_redirection(client: httpx.Client) -> None:
-    for path in ("/v1/status/", "/v1/", "/healthz/", "/v1/runs/x/y"):
-        assert refused(client.get(path), 404)["found"] == path
-
-
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE", "OPTIONS"])
-def test_a_method_that_a_path_does_not_have_is_405_whatever_is_sent(client: httpx.Client, method: str) -> None:
-    for kind in ("application/json", "text/plain"):
-        found = refused(client.request(method, "/v1/status", headers={"content-type": kind}), 405)
-        assert (found["expected"], found["found"]) == ("GET, HEAD", method)
-    assert refused(client.request(method, "/v1/status"), 405)["found"] == method
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from crypto_assets.ledger.objects import ObjectRecord
 from crypto_assets.ledger.partitions import PartitionRow
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests.api.described import ROUTES
-from crypto_assets_tests.api.test_api import refused, serving
+from crypto_assets_tests.api.served import refused, serving
 from crypto_assets_tests.command import PROJECT
 from crypto_assets_tests.ports import free_port
 
@@ -178,3 +178,19 @@ def test_nothing_is_told_to_a_collector_of_telemetry(tmp_path: Path, monkeypatch
 
 def test_every_answer_has_a_model() -> None:
     assert [route.path for route in ROUTES if route.response_model is None] == ["/docs"]
+
+
+# ---- paths and methods that are not in it ---------------------------------------------------------------------------
+
+
+def test_an_unknown_path_is_answered_in_the_four_texts_without_a_redirection(client: httpx.Client) -> None:
+    for path in ("/v1/status/", "/v1/", "/healthz/", "/v1/runs/x/y"):
+        assert refused(client.get(path), 404)["found"] == path
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE", "OPTIONS"])
+def test_a_method_that_a_path_does_not_have_is_405_whatever_is_sent(client: httpx.Client, method: str) -> None:
+    for kind in ("application/json", "text/plain"):
+        found = refused(client.request(method, "/v1/status", headers={"content-type": kind}), 405)
+        assert (found["expected"], found["found"]) == ("GET, HEAD", method)
+    assert refused(client.request(method, "/v1/status"), 405)["found"] == method

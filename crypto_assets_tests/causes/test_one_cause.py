@@ -25,7 +25,7 @@ from crypto_assets.quality.query import Query
 from crypto_assets.quality.report.facts import read_facts
 from crypto_assets.quality.report.page import page
 from crypto_assets.storage.migrations import migrate
-from crypto_assets_tests.api.test_api import serving
+from crypto_assets_tests.api.served import serving
 from crypto_assets_tests.quality.stored import put_files, stored
 from crypto_assets_tests.workbench import entry
 

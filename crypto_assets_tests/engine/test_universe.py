@@ -21,7 +21,7 @@ from crypto_assets.sandbox.faults import make_fault
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests import project
-from crypto_assets_tests.api.test_api import serving
+from crypto_assets_tests.api.served import serving
 from crypto_assets_tests.project import key
 
 FIRST, LAST = date(2024, 1, 1), date(2024, 1, 31)

@@ -22,7 +22,7 @@ from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests import project
-from crypto_assets_tests.api.test_api import serving
+from crypto_assets_tests.api.served import serving
 
 FIRST = date(2024, 1, 1)
 REAL = "https://data.binance.vision"

@@ -23,7 +23,7 @@ from crypto_assets.model import ArchiveObject, Outcome, Partition, State
 from crypto_assets.quality.score_store import refresh_scores
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.migrations import migrate
-from crypto_assets_tests.api.test_api import get, refused, serving
+from crypto_assets_tests.api.served import get, refused, serving
 from crypto_assets_tests.quality.ledger_rows import put_files
 from crypto_assets_tests.quality.test_score_store import (
     BARS,

@@ -51,7 +51,12 @@ def file_of(work: Workbench, day: date, series: Series = BARS) -> Path:
 # ---- complete days ----------------------------------------------------------------------------------------------------
 
 
-def test_complete_days_are_given_with_their_coverage(work: Workbench, tmp_path: Path) -> None:
+def test_complete_days_are_given_with_their_coverage(
+    work: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "collection.yaml"  # it names the archive that the days are from
+    config.write_text(yaml.safe_dump(work.collection.model_dump(mode="json")))
+    monkeypatch.setenv("CRYPTO_ASSETS_CONFIG", str(config))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         frame = read(DAYS[0], DAYS[1])

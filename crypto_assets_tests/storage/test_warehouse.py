@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
@@ -19,12 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crypto_assets import datasets
-from crypto_assets.errors import ConfigError, PostgresUnavailable
+from crypto_assets.errors import ConfigError
 from crypto_assets.model import DAY as ONE_DAY
 from crypto_assets.model import Series, Track
 from crypto_assets.rows.loads import Load, LoadPlan
-from crypto_assets.storage.market_views import VIEWS
-from crypto_assets.storage.migrations import HEAD, migrate
+from crypto_assets.storage.migrations import migrate
 from crypto_assets.storage.warehouse import TABLES, Warehouse
 
 DAY = date(2024, 1, 31)  # the last of its month, so the next day is in another leaf
@@ -343,72 +342,3 @@ def test_every_digit_survives_and_floats_are_the_nearest(warehouse: Warehouse, p
     )
     assert list(exact["volume"]) == prices
     assert closes(warehouse) == [float(price) for price in prices]
-
-
-# ---- migrations -------------------------------------------------------------------------------------------------------
-
-
-def schema_of(url: str) -> list[tuple[Any, ...]]:
-    return query(
-        url,
-        "SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns "
-        "WHERE table_schema IN ('market', 'collection') ORDER BY 1, 2, ordinal_position",
-    )
-
-
-def test_an_empty_database_is_migrated_and_a_second_time_nothing_happens(postgres_url: str) -> None:
-    migrate(postgres_url)
-    before = schema_of(postgres_url)
-    migrate(postgres_url)
-    assert schema_of(postgres_url) == before
-    tables = {f"{schema}.{table}" for schema, table, _, _ in before}
-    assert {name for name in tables if name.startswith("market.")} == {
-        f"market.{name}" for name in (*TABLES, *VIEWS, "instruments")
-    }
-    assert tables >= {
-        f"collection.{name}"
-        for name in (
-            *("archive_objects", "partitions", "warehouse_loads", "migrations"),
-            *("versions", "corrections", "growth", "journal"),
-        )
-    }
-    ohlcv = [column for _, table, column, _ in before if table == "ohlcv"]
-    assert tuple(ohlcv) == TABLES["ohlcv"].columns
-
-
-def test_the_newest_revision_is_the_one_that_is_looked_for(postgres_url: str) -> None:
-    migrate(postgres_url)
-    assert query(postgres_url, "SELECT version_num FROM collection.migrations") == [(HEAD,)]
-
-
-def test_many_may_migrate_at_once(postgres_url: str) -> None:
-    with ThreadPoolExecutor(6) as pool:
-        assert list(pool.map(migrate, [postgres_url] * 6)) == [None] * 6
-    assert query(postgres_url, "SELECT count(*) FROM collection.migrations") == [(1,)]
-
-
-def test_every_table_and_measure_says_what_it_is(url: str) -> None:
-    undocumented = query(
-        url,
-        "SELECT relname FROM pg_class WHERE relnamespace = 'market'::regnamespace AND relkind = 'p' "
-        "AND obj_description(oid) IS NULL",
-    )
-    assert undocumented == []
-
-
-@pytest.mark.parametrize(
-    "use",
-    [
-        migrate,
-        lambda url: Warehouse(url).read("ohlcv", Track(Series("binance", "spot", "ohlcv"), "BTC/USDT"), DAY, DAY),
-    ],
-    ids=["migrate", "warehouse"],
-)
-def test_a_server_that_does_not_answer_is_named_without_its_password(
-    use: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("crypto_assets.storage.database.CONNECT_TIMEOUT_S", 1.0)
-    monkeypatch.setenv("CRYPTO_ASSETS_STORE_PATIENCE_S", "1")
-    with pytest.raises(PostgresUnavailable, match=r"127\.0\.0\.1:9/db") as caught:
-        use("postgresql://me:very-secret@127.0.0.1:9/db")
-    assert "very-secret" not in str(caught.value)
