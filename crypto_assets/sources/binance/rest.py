@@ -33,6 +33,7 @@ from crypto_assets.sources.funding import hours_of
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.sources.named import require_name
 from crypto_assets.sources.paging import by_number, by_time
+from crypto_assets.sources.rest_query import RestQuery, clock_of, state_in
 
 if TYPE_CHECKING:
     from crypto_assets.model import Instrument
@@ -60,7 +61,7 @@ _LONGEST_INVERSE = timedelta(days=200)
 
 
 @dataclass(frozen=True, slots=True)
-class BinanceRest:
+class BinanceRest(RestQuery):
     """One series of Binance over REST.
 
     `parse` reads rows from CSV text, as for the archive's files.
@@ -71,11 +72,11 @@ class BinanceRest:
     exchange_symbol: Callable[[str, str], str]
     parse: Callable[[Series, str, bytes, Instrument | None], pa.Table]
 
-    name = "rest"
     final = False
     ccxt_id = "binance"
-    # klines, aggTrades and historicalTrades are read from a database that may lag (rest-api.md, "Data Sources"; no figure).
-    settle = timedelta(seconds=5)
+    # `settle`: klines, aggTrades and historicalTrades are read from a database that may lag (rest-api.md, "Data Sources"; no
+    # figure).
+    ended = _ENDED
     find_window = timedelta(hours=1)
     key_advice = (
         "Binance wants an API key for old futures trades: set CRYPTO_ASSETS_BINANCE_API_KEY, or wait for the archive"
@@ -110,10 +111,7 @@ class BinanceRest:
         return self._call("time", {}, 1)
 
     def clock_time(self, answer: Any) -> datetime:
-        try:
-            return at_milliseconds(int(answer["serverTime"]))
-        except (KeyError, TypeError, ValueError):
-            raise BadContent(f"{self._market} time: expected serverTime, found {str(answer)[:200]}") from None
+        return clock_of(f"{self._market} time", answer, lambda told: at_milliseconds(int(told["serverTime"])))
 
     def walk(
         self,
@@ -191,15 +189,11 @@ class BinanceRest:
         return self._call("exchangeInfo", params, 20 if spot else 1)
 
     def status_of(self, symbol: str, answer: Any) -> str | None:
-        name = self.exchange_symbol(self._market, symbol)
-        try:
-            found = [one for one in answer["symbols"] if one["symbol"] == name]
-            return str(found[0].get("status") or found[0]["contractStatus"]) if found else None
-        except (KeyError, TypeError, AttributeError):
-            raise BadContent(f"{self._market} exchangeInfo: expected symbols, found {str(answer)[:200]}") from None
-
-    def has_ended(self, status: str | None) -> bool:
-        return status is None or status in _ENDED
+        found = answer.get("symbols") if isinstance(answer, dict) else None
+        if not isinstance(found, list):
+            raise BadContent(f"{self._market} exchangeInfo: expected symbols, found {str(answer)[:200]}")
+        name = "symbol", self.exchange_symbol(self._market, symbol)
+        return state_in(f"{self._market} exchangeInfo", found, name, ("status", "contractStatus"))
 
     def first_row(self, symbol: str) -> Call | None:
         if self._market == "inverse" and self.series.table != "funding_rates":

@@ -34,6 +34,7 @@ from crypto_assets.sources.feeds import Call, Page, Walk
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.sources.paging import by_time
 from crypto_assets.sources.paging.rows_of_pages import between
+from crypto_assets.sources.rest_query import RestQuery, state_in
 
 if TYPE_CHECKING:
     from crypto_assets.model import Instrument
@@ -74,14 +75,13 @@ _ENDED = frozenset({"Delivering", "Closed"})
 
 
 @dataclass(frozen=True, slots=True)
-class BybitRest:
+class BybitRest(RestQuery):
     """One series of Bybit over REST."""
 
     series: Series
 
-    name = "rest"
     ccxt_id = "bybit"
-    settle = timedelta(seconds=5)
+    ended = _ENDED
     key_advice = "Bybit's market endpoints need no key"
 
     @property
@@ -95,9 +95,6 @@ class BybitRest:
     @property
     def _path(self) -> str:
         return {"ohlcv": "kline", "funding_rates": "funding/history"}.get(self.series.table, "recent-trade")
-
-    def urls(self, rest_url: str) -> Mapping[str, Any]:
-        return {"public": rest_url}
 
     def source_key(self, symbol: str) -> str:
         return f"rest/v5/market/{self._path}?{urlencode(self._params(symbol))}"
@@ -184,14 +181,8 @@ class BybitRest:
         return self._call("instruments-info", params, "instruments")
 
     def status_of(self, symbol: str, answer: Any) -> str | None:
-        name = exchange_name(self._market, symbol)
-        found = answers.list_of("instruments-info", answer)
-        return next(
-            (str(one.get("status")) for one in found if isinstance(one, dict) and one.get("symbol") == name), None
-        )
-
-    def has_ended(self, status: str | None) -> bool:
-        return status is None or status in _ENDED
+        name = "symbol", exchange_name(self._market, symbol)
+        return state_in("instruments-info", answers.list_of("instruments-info", answer), name, ("status",))
 
     def first_row(self, symbol: str) -> Call | None:
         """Return the call for all weeks: with a start alone the newest bars would come, never the first."""

@@ -28,6 +28,7 @@ from crypto_assets.sources.kraken import rows
 from crypto_assets.sources.kraken.symbols import exchange_symbol
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.sources.paging.by_token import TokenPage, TokenPages, by_token
+from crypto_assets.sources.rest_query import RestQuery
 
 if TYPE_CHECKING:
     from crypto_assets.model import Instrument
@@ -40,19 +41,14 @@ _BAR_WIDTHS = (8,)
 
 
 @dataclass(frozen=True, slots=True)
-class KrakenRest:
+class KrakenRest(RestQuery):
     """One series of Kraken over REST; what it answers does not change any more."""
 
     series: Series
 
-    name = "rest"
     final = True
     ccxt_id = "kraken"
-    settle = timedelta(seconds=5)
     key_advice = "Kraken's public endpoints need no key"
-
-    def urls(self, rest_url: str) -> Mapping[str, Any]:
-        return {"public": rest_url}
 
     def source_key(self, symbol: str) -> str:
         path = "OHLC" if self.series.table == "ohlcv" else "Trades"
@@ -138,15 +134,12 @@ class KrakenRest:
     def status(self, symbol: str) -> Call:
         return self._call("AssetPairs", {"pair": exchange_symbol(symbol)}, "instruments")
 
+    # All of Kraken's words for a pair that is listed (cancel_only, post_only …) can pass: none means that it has ended.
     def status_of(self, symbol: str, answer: Any) -> str | None:
         pairs = rows.result_of("AssetPairs", answer).values()
         name = exchange_symbol(symbol)
         found = [one for one in pairs if isinstance(one, dict) and one.get("altname") == name]
         return str(found[0].get("status", "online")) if found else None
-
-    def has_ended(self, status: str | None) -> bool:
-        """Return whether a pair is not listed any more; all of Kraken's words (cancel_only, post_only …) can pass."""
-        return status is None
 
     def first_row(self, symbol: str) -> Call:
         return self._trades(symbol, {"since": "0", "count": 1})

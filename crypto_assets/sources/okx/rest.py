@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -35,6 +35,7 @@ from crypto_assets.sources.okx.instruments import data_of, instruments_call
 from crypto_assets.sources.okx.rows import read_rows
 from crypto_assets.sources.okx.symbols import exchange_name, kind_of
 from crypto_assets.sources.paging import by_number_down, by_time
+from crypto_assets.sources.rest_query import RestQuery, clock_of, state_in
 
 if TYPE_CHECKING:
     from crypto_assets.model import Instrument
@@ -71,15 +72,14 @@ _ENDED = "expired"
 
 
 @dataclass(frozen=True, slots=True)
-class OkxRest:
+class OkxRest(RestQuery):
     """One series of OKX over REST; `final` where no archive has it."""
 
     series: Series
     final: bool
 
-    name = "rest"
     ccxt_id = "okx"
-    settle = timedelta(seconds=5)
+    ended = frozenset({_ENDED})
     key_advice = "OKX's public endpoints need no key"
 
     def urls(self, rest_url: str) -> Mapping[str, Any]:
@@ -93,10 +93,7 @@ class OkxRest:
         return Call("publicGetPublicTime", {}, Endpoint("okx", "public", "time"))
 
     def clock_time(self, answer: Any) -> datetime:
-        try:
-            return at_milliseconds(int(data_of("time", answer)[0]["ts"]))
-        except (KeyError, IndexError, TypeError, ValueError):
-            raise BadContent(f"okx time: expected ts, found {str(answer)[:200]}") from None
+        return clock_of("okx time", data_of("time", answer), lambda told: at_milliseconds(int(told[0]["ts"])))
 
     def walk(
         self,
@@ -141,17 +138,9 @@ class OkxRest:
         return instruments_call(kind_of(exchange_name(symbol)))
 
     def status_of(self, symbol: str, answer: Any) -> str | None:
-        name = exchange_name(symbol)
-        try:
-            return next((str(one["state"]) for one in data_of("instruments", answer) if one["instId"] == name), None)
-        except (KeyError, TypeError):
-            raise BadContent(f"okx instruments: expected instId and state, found {str(answer)[:200]}") from None
-
-    def has_ended(self, status: str | None) -> bool:
-        return status is None or status == _ENDED
-
-    def first_row(self, symbol: str) -> Call | None:  # noqa: ARG002
-        return None  # answers begin with the newest row; `listTime` of the instrument says when trading began
+        return state_in(
+            "okx instruments", data_of("instruments", answer), ("instId", exchange_name(symbol)), ("state",)
+        )
 
     def latest_row(self, symbol: str) -> Call:
         return self._bar_or_event(symbol, {"limit": 1})
