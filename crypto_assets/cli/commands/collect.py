@@ -163,8 +163,12 @@ def _require_same(collection: Any, *, new_lake: bool, new_origin: bool) -> None:
     from crypto_assets.ledger.origins import remember_origins, require_origins
 
     lake = configured_lake()
-    with_ledger(lambda ledger: (remember_lake if new_lake else require_lake)(ledger, lake), make=True)
-    with_ledger(lambda ledger: (remember_origins if new_origin else require_origins)(ledger, collection), make=True)
+
+    def look(ledger: Any) -> None:
+        (remember_lake if new_lake else require_lake)(ledger, lake)
+        (remember_origins if new_origin else require_origins)(ledger, collection)
+
+    with_ledger(look, make=True)
 
 
 def _without_misspelt(collection: Any, filters: dict[str, Any]) -> list[str]:
