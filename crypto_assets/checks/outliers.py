@@ -35,7 +35,7 @@ from crypto_assets.model import (
     bar_length,
     not_judged,
 )
-from crypto_assets.rows.day_frames import array_of, once, times_us
+from crypto_assets.rows.day_frames import array_of, computed_once, times_us
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +117,7 @@ def _measured(frame: pd.DataFrame, partition: Partition, series: Series) -> tupl
         values = _values(frame, partition, series)
         return values, _usual(values)
 
-    return once(frame, "outliers", measure)
+    return computed_once(frame, "outliers", measure)
 
 
 def _values(frame: pd.DataFrame, partition: Partition, series: Series) -> np.ndarray:

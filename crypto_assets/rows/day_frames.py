@@ -46,7 +46,7 @@ def times_us(frame: pd.DataFrame, name: str) -> np.ndarray:
     return epoch_us(frame[name]) if carried is None else carried
 
 
-def once(frame: pd.DataFrame, name: str, compute: Callable[[], T]) -> T:
+def computed_once(frame: pd.DataFrame, name: str, compute: Callable[[], T]) -> T:
     """Return what a function computes from a frame of `days_of`, computed once for each name; for other frames every time.
 
     Args:

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from crypto_assets.datasets.types import DECIMAL, INSTANT
-from crypto_assets.rows.day_frames import array_of, days_of, once, times_us
+from crypto_assets.rows.day_frames import array_of, computed_once, days_of, times_us
 from crypto_assets.rows.frames import to_check_frame
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
@@ -58,8 +58,8 @@ def test_numbers_of_a_day_are_computed_once_and_those_of_another_frame_each_time
         calls.append("called")
         return 7
 
-    assert [once(day, "seven", compute), once(day, "seven", compute)] == [7, 7]
+    assert [computed_once(day, "seven", compute), computed_once(day, "seven", compute)] == [7, 7]
     assert len(calls) == 1
     other = day.copy()
-    assert [once(other, "seven", compute), once(other, "seven", compute)] == [7, 7]
+    assert [computed_once(other, "seven", compute), computed_once(other, "seven", compute)] == [7, 7]
     assert len(calls) == 3
