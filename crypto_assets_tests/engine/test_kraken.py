@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -154,13 +155,26 @@ def test_an_unknown_pair_is_told_as_one(bench) -> None:
     assert 1 <= made.asked("Trades") <= 20 < len(days_between(before, LAST))
 
 
-def test_a_lockout_inside_a_good_answer_makes_all_wait(bench, sandbox) -> None:
+def test_a_slow_down_inside_a_good_answer_makes_all_wait(bench, sandbox, monkeypatch) -> None:
+    monkeypatch.setattr("crypto_assets.transport.limit_state._FIRST_S", 100.0)  # longer than a run waits for
     made = bench(of_kraken("trades"))
     sandbox.app.state.limits.weights["kraken.rest"] = 2
     result = made.collect(FIRST, FIRST)
     assert result.of(FIRST, "trades").state is not State.AVAILABLE
     assert "Rate limit exceeded" in result.of(FIRST, "trades").reason
+    assert "all of kraken public waits until 20" in result.of(FIRST, "trades").reason
     assert 1 <= made.asked("Trades") <= 3  # nobody goes on asking
+
+
+def test_a_lockout_inside_a_good_answer_ends_all_requests_for_a_quarter_of_an_hour(bench, sandbox) -> None:
+    made = bench(of_kraken("trades"))
+    sandbox.app.state.faults.on("http-418", exchange="kraken", kinds=("rest",), pattern="*Trades*")
+    outcome = made.collect(FIRST, FIRST).of(FIRST, "trades")
+    assert outcome.state is not State.AVAILABLE
+    assert "Temporary lockout" in outcome.reason
+    until = datetime.fromisoformat(re.search(r"waits until (\S+ \S+) UTC", outcome.reason)[1]).replace(tzinfo=UTC)
+    assert timedelta(minutes=14) < until - datetime.now(UTC) < timedelta(minutes=19)
+    assert made.asked("Trades") == 1
 
 
 # ---- downloaded files ------------------------------------------------------------------------------------------------
