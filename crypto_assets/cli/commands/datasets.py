@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     cls=Help,
     examples=(
         ("datasets", "Everything that can be collected"),
-        ("datasets bybit", "What one exchange publishes, and how"),
+        ("datasets --exchange bybit", "What one exchange publishes, and how"),
         ("datasets ohlcv_1m", "The columns of one dataset, with units, and where they are null"),
-        ("datasets bybit trades", "The same as one exchange publishes them, with the reason of null columns"),
+        (
+            "datasets trades --exchange bybit",
+            "The same as one exchange publishes them, with the reason of null columns",
+        ),
     ),
 )
 @click.argument("names", metavar="[EXCHANGE] [DATASET]", nargs=-1)
