@@ -143,6 +143,8 @@ def lost_of(
     from crypto_assets.defs.places import configured_lake
     from crypto_assets.ledger.lakes import lost_days
 
+    if collection is not None:
+        say_other_origins(ledger, collection)
     lost = lost_days(ledger, configured_lake(), tracks, first, last, collection)
     _say_other_lake(lost)
     return lost
@@ -163,10 +165,14 @@ def coverage_of(collection: Any) -> tuple[list[Any], list[Any]]:
 
 
 def say_other_origins(ledger: Any, collection: Any) -> None:
-    """Warn when stored days came from another archive than the configured one."""
+    """Warn, once in a command, when stored days came from another archive than the configured one."""
     from crypto_assets.ledger.origins import other_origins
 
-    for line in other_origins(ledger, collection):
+    context = click.get_current_context(silent=True)
+    said: set[str] = set() if context is None else context.meta.setdefault(f"{__name__}.origins", set())
+    lines = [line for line in other_origins(ledger, collection) if line not in said]
+    said.update(lines)
+    for line in lines:
         err.print(line, markup=False)
 
 
@@ -215,7 +221,6 @@ def gaps_by_entry(
             return
         first, last = min(request.first for request in requests), max(request.last for request in requests)
         tracks = {track for request in requests for track in request.tracks}
-        say_other_origins(ledger, collection)
         lost = lost_of(ledger, tracks, first, last, collection).reasons
         for request in requests:
             found = find(

@@ -113,25 +113,53 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
             _raise_unexpected(result)
             if ending.is_set():  # between two runs Dagster ignores a signal
                 raise KeyboardInterrupt
-            if not result.success and (failure := outlast(_host_down, url, result.run_id, request)):
-                left = outlast(_reachable, url, collection, request.entry.exchange, failure, left, skipped)
+            if not result.success:
+                failure, datasets = outlast(_host_down, url, result.run_id, request)
+                if failure:
+                    left = outlast(_reachable, url, collection, _Down(request, failure, datasets), left, skipped)
     return skipped
 
 
+@dataclass(frozen=True, slots=True)
+class _Down:
+    """A host that a run found down, and the datasets that it was asked for."""
+
+    request: Request
+    failure: str
+    datasets: Sequence[str]
+
+    @property
+    def exchange(self) -> str:
+        return self.request.entry.exchange
+
+    @property
+    def hosts(self) -> dict[tuple[str, ...], str]:
+        """The failure by the host, as the preflight names them: that of the files, or of the API of a market type."""
+        from crypto_assets import sources
+
+        market_type = self.request.entry.market_type
+        asked = {track.series for track in self.request.tracks if track.series.dataset in self.datasets}
+        files = any(sources.archives(series) for series in asked)
+        api = any(not sources.archives(series) for series in asked)
+        found = [("archive",)] * files + [("api", market_type)] * api
+        return {(self.exchange, *host): self.failure for host in found}
+
+
 def _reachable(
-    url: str, collection: Collection, exchange: str, failure: str, left: Sequence[Request], skipped: Skipped
+    url: str, collection: Collection, down: _Down, left: Sequence[Request], skipped: Skipped
 ) -> list[Request]:
     """Return the requests that are left, without what only unreachable hosts of an exchange have; note what is skipped."""
     from crypto_assets.engine import preflight
     from crypto_assets.ledger.partitions import Ledger
 
+    exchange, today = down.exchange, datetime.now(UTC).date()
     mine = [request for request in left if request.entry.exchange == exchange]
     dropped: frozenset[Track] = frozenset()
     if mine:
         with Ledger(url) as ledger:
-            dropped = preflight.check(collection, mine, ledger, datetime.now(UTC).date()).never_asked
+            dropped = preflight.check(collection, mine, ledger, today, down=down.hosts).never_asked
     if dropped or not mine:
-        skipped.failures[exchange] = failure
+        skipped.failures[exchange] = down.failure
         skipped.tracks |= dropped
     kept = [
         replace(one, tracks=tuple(track for track in one.tracks if track not in dropped)) if one in mine else one
@@ -140,8 +168,10 @@ def _reachable(
     return [one for one in kept if one.tracks]
 
 
-def _host_down(url: str, run_id: str, request: Request) -> str:
-    """Return the failure of the host that a run could not reach, or "" if there was none or some days were collected.
+def _host_down(url: str, run_id: str, request: Request) -> tuple[str, list[str]]:
+    """Return the failure of the host that a run could not reach, and the datasets that it was asked for.
+
+    The failure is "" if there was none or some days were collected.
 
     A long run marks the days it gave up as not tried; a short one has no collected day at all.
     """

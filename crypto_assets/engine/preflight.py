@@ -52,12 +52,22 @@ class Preflight:
     never_asked: frozenset[Track] = frozenset()
 
 
-def check(collection: Collection, requests: Sequence[Request], ledger: Ledger, today: date) -> Preflight:
+def check(
+    collection: Collection,
+    requests: Sequence[Request],
+    ledger: Ledger,
+    today: date,
+    *,
+    down: Mapping[tuple[str, ...], str] | None = None,
+) -> Preflight:
     """Ask each kind of feed that is needed whether it is reachable, and for the symbols that were never stored.
 
     Failures after the host was reached (it refuses, its listing is broken) are no error here: the run reports them for each
     day. A track is kept if its archive is reachable, if its REST API is and is used for today or has no archive beside it,
     if a person's files have it, or if its exchange is paused.
+
+    Args:
+        down: hosts that are known to be down, with their failures: (exchange, "archive") or (exchange, "api", market type).
 
     Raises:
         ConfigError: the environment names an invalid proxy.
@@ -73,7 +83,7 @@ def check(collection: Collection, requests: Sequence[Request], ledger: Ledger, t
         Client(guard, timeout_s=_TIMEOUT_S, attempts=_ATTEMPTS) as client,
         DaemonPool(8, "symbols") as pool,
     ):
-        hosts = _Hosts(client, collection)
+        hosts = _Hosts(client, collection, down or {})
         for exchange in dict.fromkeys(request.entry.exchange for request in requests):
             if paused & {ALL, of_exchange(exchange)}:  # then the run waits too, and reports it
                 continue
@@ -99,9 +109,9 @@ def check(collection: Collection, requests: Sequence[Request], ledger: Ledger, t
 class _Hosts:
     """The hosts of exchanges: each is asked once whether it is reachable, when something needs it; any answer will do."""
 
-    def __init__(self, client: Client, collection: Collection) -> None:
+    def __init__(self, client: Client, collection: Collection, down: Mapping[tuple[str, ...], str]) -> None:
         self._client, self._collection = client, collection
-        self._failures: dict[tuple[str, ...], str] = {}
+        self._failures: dict[tuple[str, ...], str] = dict(down)
         self._names: dict[Path, frozenset[str]] = {}
 
     def failure(self, request: Request, track: Track, today: date) -> str:
@@ -120,6 +130,8 @@ class _Hosts:
         """Return why the archive of a series is unreachable: its listing, or the host of its files; "" if it is not."""
         site = ArchiveSite.of(self._client, self._collection, track.series)
         exchange, archive_url = track.series.exchange, site.files_url
+        if known := self._failures.get((exchange, "archive")):
+            return known
         failure = self._failure((exchange, "listing"), lambda: require_listed(site, track))
         if failure or host_of(archive_url) == host_of(site.listing_url):
             return failure

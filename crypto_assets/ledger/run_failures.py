@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 _IN_TROUBLE = """
 WITH mine AS (
-    SELECT coalesce(attempt_error, reason) AS problem, evidence->>'failure' AS failure,
+    SELECT dataset, coalesce(attempt_error, reason) AS problem, evidence->>'failure' AS failure,
         evidence->>'error' IN ('HostUnreachable', 'CircuitOpen') OR attempt_error LIKE %(unreachable)s AS unreachable,
         coalesce(attempt_error, reason) LIKE 'not tried:%%' AS given_up
     FROM collection.partitions
     WHERE run_id = %(run)s AND exchange = %(exchange)s AND market_type = %(market_type)s AND symbol = ANY(%(symbols)s)
 )
-SELECT failure, problem FROM mine
+SELECT failure, problem, (SELECT array_agg(DISTINCT dataset) FROM mine WHERE unreachable) FROM mine
 WHERE (SELECT bool_or(given_up) OR bool_and(unreachable) FROM mine) AND (given_up OR unreachable)
 ORDER BY failure NULLS LAST, given_up LIMIT 1
 """
@@ -26,10 +26,11 @@ ORDER BY failure NULLS LAST, given_up LIMIT 1
 
 def host_down(
     connection: psycopg.Connection[Any], run_id: str, exchange: str, market_type: str, symbols: Iterable[str]
-) -> str:
-    """Return the host failure that kept a run from its days; "" if there was none, or if some days were collected.
+) -> tuple[str, list[str]]:
+    """Return the host failure that kept a run from its days, and the datasets that the host was asked for.
 
-    A long run records the days that it gave up as not tried; a short one has no collected day at all.
+    The failure is "" if there was none, or if some days were collected. A long run records the days that it gave up as not
+    tried; a short one has no collected day at all.
     """
     values = {
         "run": run_id,
@@ -39,4 +40,4 @@ def host_down(
         "unreachable": f"%{CHECK_NETWORK}%",
     }
     found = connection.execute(_IN_TROUBLE, values).fetchone()
-    return str(found[0] or found[1]) if found else ""
+    return (str(found[0] or found[1]), list(found[2] or ())) if found else ("", [])

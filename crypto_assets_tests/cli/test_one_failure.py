@@ -78,7 +78,7 @@ def test_without_a_network_the_shipped_collection_is_a_few_lines(postgres_url: s
     assert all(line.endswith(f"{FIRST} … {last} ({days:,} days): not collected yet") for line in sentences(gaps))
 
 
-def test_a_host_that_goes_down_during_a_run_ends_the_other_runs_of_its_exchange(
+def test_a_host_that_goes_down_during_a_run_ends_the_other_runs_that_need_it(
     command: Command, sandbox: SandboxServer, postgres_url: str
 ) -> None:
     configure(command, sandbox, SPOT, LINEAR)
@@ -88,7 +88,7 @@ def test_a_host_that_goes_down_during_a_run_ends_the_other_runs_of_its_exchange(
     errors = [line for line in answer.err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert "the connection was cut" in errors[0]
-    assert errors[0].endswith("; binance is not asked again in this run")
+    assert errors[0].endswith("; what only this host has is not asked again in this run")
     with psycopg.connect(postgres_url) as connection:
         assert connection.execute("SELECT count(*) FROM collection.progress").fetchone() == (1,), "one run of two"
     assert len(answer.out.splitlines()) < 15

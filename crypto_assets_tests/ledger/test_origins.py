@@ -53,12 +53,18 @@ def test_days_of_a_sandbox_never_pass_as_those_of_the_exchange(mine: project.Pro
     configure(mine)  # the real exchange, which no command may ask
     said = rf"binance: the stored days came from {THIS_MACHINE}, and collection.yaml names {REAL}: .*--new-origin"
     outcomes = {}
-    commands = "config check", "gaps", "status", "fill", "collect --from 2024-01-01 --to 2024-01-02"
+    commands = [
+        *("config check", "gaps", "status", "fill", "collect --from 2024-01-01 --to 2024-01-02"),
+        *("catalog", "symbols", "quality", f"lock -o {mine.home / 'a.lock'}", f"report -o {mine.home / 'report'}"),
+        "sql VALUES(1)",
+    ]
     for command, answer in zip(commands, mine.command.sequence(*commands), strict=True):
         found = " ".join((answer.out + answer.err).split())
         assert re.search(said, found), (command, found)
+        assert found.count("the stored days came from") == 1, (command, found)
         outcomes[command.split()[0]] = answer.code
-    assert outcomes == {"config": 0, "gaps": 0, "status": 0, "fill": 1, "collect": 1}
+    reading = dict.fromkeys(("catalog", "symbols", "quality", "lock", "report", "sql"), 0)
+    assert outcomes == {"config": 0, "gaps": 0, "status": 0, "fill": 1, "collect": 1} | reading
 
     line = other_origins_of(mine)
     assert re.fullmatch(said.replace(r".*--new-origin", r".*--new-origin` accepts it"), line)

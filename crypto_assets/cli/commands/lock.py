@@ -12,7 +12,7 @@ import click
 
 from crypto_assets.cli.console import counted, err, escape, out, print_line
 from crypto_assets.cli.help import Help
-from crypto_assets.cli.options import DAY, filters, load_configured, with_ledger
+from crypto_assets.cli.options import DAY, filters, load_configured, say_other_origins, with_ledger
 from crypto_assets.engine.problems import word_of
 
 _REFUSED_SHOWN = 20
@@ -52,6 +52,8 @@ def lock(output: Path, as_of: date | None, **given: Any) -> None:
     collection = load_configured() if settings().config.exists() else None
     at = datetime.combine(as_of + timedelta(days=1), time(), UTC) - timedelta(microseconds=1) if as_of else None
     lake = configured_lake()
+    if collection is not None:
+        with_ledger(lambda ledger: say_other_origins(ledger, collection))
     made = with_ledger(lambda ledger: make_lock(ledger, query, as_of=at, collection=collection, lake=lake))
     write_lock(made, output)
     without_days: dict[str, int] = {}

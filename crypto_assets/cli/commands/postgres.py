@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -18,6 +19,7 @@ import click
 
 from crypto_assets.cli.console import counted, out, print_table, reading_address, without_password
 from crypto_assets.cli.help import Help
+from crypto_assets.cli.options import say_other_origins, with_ledger
 from crypto_assets.text.visible import visible_in
 
 _SHOWN = 200
@@ -70,6 +72,7 @@ def sql(query: str | None, as_csv: bool, as_json: bool) -> None:
             raise click.UsageError("--csv and --json need a query")
         sys.exit(_psql())
     names, rows = _ask(query)
+    _say_origins()
     if as_csv:
         writer = csv.writer(sys.stdout)
         writer.writerow(names)
@@ -79,6 +82,18 @@ def sql(query: str | None, as_csv: bool, as_json: bool) -> None:
         click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=1, default=str))
     else:
         _print(names, rows)
+
+
+def _say_origins() -> None:
+    """Warn when stored days came from another archive than the configured one; a query itself needs no collection."""
+    from crypto_assets.config.collection import load_collection
+    from crypto_assets.config.environment import settings
+    from crypto_assets.errors import CryptoAssetsError
+
+    with suppress(CryptoAssetsError):
+        if (path := settings().config).exists():
+            collection = load_collection(path)
+            with_ledger(lambda ledger: say_other_origins(ledger, collection))
 
 
 _READ_ONLY = "-c default_transaction_read_only=on -c timezone=UTC"

@@ -10,7 +10,7 @@ import click
 
 from crypto_assets.cli.console import err, out
 from crypto_assets.cli.help import Help
-from crypto_assets.cli.options import DAY, filters, load_configured, with_ledger
+from crypto_assets.cli.options import DAY, filters, load_configured, say_other_origins, with_ledger
 
 
 @click.command(
@@ -48,6 +48,7 @@ def report(first: date | None, last: date | None, folder: Path, opens: str, **gi
     with err.status("reading"):
         collection = load_configured()
         lake = configured_lake()
+        with_ledger(lambda ledger: say_other_origins(ledger, collection))
         facts = with_ledger(lambda ledger: read_facts(ledger, collection, query, lake=lake))
         files = write_report(facts, bars_of(lake, facts), folder, synthetic=settings().is_demo)
     if facts.lost.other and facts.lost.notice:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from crypto_assets.cli.console import counted, err, out, print_line, print_table
 from crypto_assets.cli.help import Help
-from crypto_assets.cli.options import DAY, filters, load_configured, today, with_ledger
+from crypto_assets.cli.options import DAY, filters, load_configured, say_other_origins, today, with_ledger
 from crypto_assets.cli.progress import progress
 from crypto_assets.cli.run_outcome import accepted_of, acknowledged_in_words, records_of
 from crypto_assets.ledger.coverage_tables import record_names
@@ -62,7 +62,8 @@ def validate(
     if note:
         err.print(f"note: {note}", markup=False)
     requests = [replace(request, checks_only=True, compare=compare) for request in clipped]
-    with_ledger(lambda _: None)  # report here that nothing was collected, before a run creates anything
+    # Reports also that nothing was collected, before a run creates anything.
+    with_ledger(lambda ledger: say_other_origins(ledger, collection))
     with progress(sum(request.days for request in requests), as_json, "checking") as step:
         runs.execute(collection, requests, step)
 
