@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from itertools import count
 from typing import TYPE_CHECKING
 
-from crypto_assets.errors import BadContainer, ListingError
+from crypto_assets.errors import BadContainer, HostRefused, ListingError
 from crypto_assets.model import ArchiveObject
 from crypto_assets.sources.listings import ListedPage, Listing, ListRequest, Wanted
 from crypto_assets.sources.own_faults import own_faults
 from crypto_assets.transport.bounds import LISTING
+from crypto_assets.transport.client import ATTEMPTS
+from crypto_assets.transport.retry import WaitUntil, decide
 
 if TYPE_CHECKING:
     from crypto_assets.engine.archive.site import ArchiveSite
@@ -62,9 +64,7 @@ def _pages(site: ArchiveSite, listing: Listing, wanted: Wanted) -> Iterator[List
     for number in count(1):
         assert asked is not None  # noqa: S101  tells the type checker
         url = f"{site.listing_url}/{asked.path}" if asked.path else site.listing_url
-        content = _content(site, url, wanted, asked)
-        with own_faults(site.source.name, f"{url} (prefix {wanted.prefix})"):
-            page = listing.read(wanted, asked, url, content)
+        page = _page(site, listing, url, wanted, asked)
         keys += page.entries
         if keys > MOST_KEYS or number > MOST_PAGES:
             raise ListingError(
@@ -75,6 +75,24 @@ def _pages(site: ArchiveSite, listing: Listing, wanted: Wanted) -> Iterator[List
         asked = page.following
         if asked is None:
             return
+
+
+def _page(site: ArchiveSite, listing: Listing, url: str, wanted: Wanted, asked: ListRequest) -> ListedPage:
+    """Return the page of a request; a good answer that asks to slow down is waited for and asked again, as a 429 is."""
+    attempt = 1
+    while True:
+        content = _content(site, url, wanted, asked)
+        try:
+            with own_faults(site.source.name, f"{url} (prefix {wanted.prefix})"):
+                return listing.read(wanted, asked, url, content)
+        except HostRefused as error:
+            decision = decide(error.status, exchange=site.source.name)
+            if not isinstance(decision, WaitUntil):
+                raise
+            site.listing.asked_to_wait(decision, 200, f"of an error in the answer: {error}")
+            if attempt == ATTEMPTS:
+                raise
+            attempt += 1
 
 
 def _content(site: ArchiveSite, url: str, wanted: Wanted, asked: ListRequest) -> bytes:

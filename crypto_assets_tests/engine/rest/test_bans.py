@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import psycopg
@@ -11,10 +12,14 @@ import pytest
 from starlette.responses import Response
 
 from crypto_assets import sources
+from crypto_assets.config.collection import parse_collection
+from crypto_assets.engine.archive.listing import list_objects
+from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.engine.rest.ccxt_client import RestApi
 from crypto_assets.errors import HostRefused
-from crypto_assets.model import Series
+from crypto_assets.model import Series, Span
 from crypto_assets.sources.limits import FIRST_BAN_S
+from crypto_assets.sources.listings import Wanted
 from crypto_assets.transport.client import Client
 from crypto_assets.transport.guard import Guard
 from crypto_assets_tests.conftest import OddServer
@@ -139,3 +144,35 @@ def test_a_slow_down_that_does_not_end_is_raised_after_some_attempts(
         api_of(client, exchange, server.url).ask(call_of(exchange, "ohlcv_1m"))
     assert caught.value.status == 429
     assert len(server.requests) == 4
+
+
+def test_a_slow_down_inside_the_answer_of_an_index_is_waited_for_and_asked_again(
+    client: Client, guard: Guard, guard_url: str, serve: Callable[..., OddServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crypto_assets.transport.limit_state._FIRST_S", 0.05)
+    server = serve(refusing(okx("50011", "Too Many Requests"), times=2, then=okx("0", "")))
+    series = Series.named("okx", "spot", "trades")
+    collection = parse_collection(
+        {
+            "exchanges": {"okx": {"listing_url": server.url, "archive_url": server.url}},
+            "series": [
+                {
+                    "exchange": "okx",
+                    "market_type": "spot",
+                    "datasets": ["trades"],
+                    "symbols": [BTC],
+                    "start": "2024-01-01",
+                }
+            ],
+        }
+    )
+    (feed,) = sources.archives(series)
+    assert feed.listing is not None
+    span = Span.of_days(date(2024, 1, 1), date(2024, 1, 2))
+    wanted = Wanted(feed.prefix("BTC-USDT"), span=span)
+    site = ArchiveSite.of(client, collection, series)
+    assert list(list_objects(site, feed.listing, wanted)) == []
+    assert len(server.requests) == 3
+    with psycopg.connect(guard_url) as connection:
+        query = "SELECT budget, strikes FROM collection.budgets WHERE egress = %s AND strikes > 0"
+        assert connection.execute(query, (guard._egress,)).fetchall() == [("listing", 2)]
