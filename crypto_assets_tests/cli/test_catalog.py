@@ -106,6 +106,7 @@ def test_datasets_says_feeds_in_order_and_which_are_final_and_what_is_null_where
     one, objects, trades, twice = command.sequence(
         "datasets bybit", "datasets okx --market-type spot --json", "datasets bybit trades", "datasets bybit okx"
     )
+    assert "symbols" not in one.out.splitlines()[0], "collection.yaml has none of this exchange"
     rows = {tuple(line.split()[1:3]): re.split(r" {2,}", line) for line in one.out.splitlines()[1:]}
     assert {row[0] for row in rows.values()} == {"bybit"}
     assert rows["spot", "trades"][3:6] == [

@@ -52,7 +52,7 @@ def datasets(
         _print(
             {
                 **{name: row[name] for name in ("column", "type", "unit", "bounds")},
-                "null": _null_at(row["null"], found) or "–",
+                "null": _null_at(row["null"], found) or _NONE,
                 "what": row["what"],
             }
             for row in rows
@@ -60,7 +60,10 @@ def datasets(
         _print_reasons(rows)
         return
     counts = {(row["exchange"], row["market_type"], row["dataset"]): row["symbols"] for row in rows}
-    _print(_grouped(found, counts))
+    shown = list(_grouped(found, counts))
+    if all(line["symbols"] == _NONE for line in shown):
+        shown = [{name: text for name, text in line.items() if name != "symbols"} for line in shown]
+    _print(shown)
     err.print(
         "feeds are in order of preference; days of a provisional feed count until a final one has them; "
         "`crypto-assets datasets EXCHANGE DATASET` says why columns are null",
@@ -158,6 +161,9 @@ def _datasets(found: Iterable[Offer]) -> list[dict[str, Any]]:
     ]
 
 
+_NONE = "–"
+
+
 @dataclass(frozen=True, slots=True)
 class _Alike:
     """What series must have in common to share a line."""
@@ -189,8 +195,8 @@ def _grouped(found: Sequence[Offer], symbols: Mapping[tuple[str, str, str], int]
             "dataset": " ".join([first.dataset, *(one.timeframe or one.dataset for one in more)]),
             "feeds": same.feeds,
             "since": same.since,
-            "null columns": same.null or "–",
-            "symbols": str(same.symbols or "–"),
+            "null columns": same.null or _NONE,
+            "symbols": str(same.symbols or _NONE),
         }
 
 
