@@ -134,8 +134,8 @@ def test_a_source_that_fails_on_an_answer_costs_that_day_alone(bench: Open, monk
     work = bench(EARLY, spot("ohlcv_1m", "trades"))
     real = BinanceRest.rows
 
-    def rows(self: BinanceRest, key: str, answer: Any, instrument: Any = None) -> Any:
-        return real(self, key, answer["rows"] if "klines" in key else answer, instrument)
+    def rows(self: BinanceRest, symbol: str, answer: Any, instrument: Any = None) -> Any:
+        return real(self, symbol, answer["rows"] if self.series.table == "ohlcv" else answer, instrument)
 
     monkeypatch.setattr(BinanceRest, "rows", rows)
     result = work.collect(YESTERDAY, YESTERDAY)
