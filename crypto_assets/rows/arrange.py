@@ -59,15 +59,16 @@ AS_PUBLISHED = Arrangement()
 """The rows were in order in the file, without duplicates."""
 
 
-def arranged(rows: pa.Table, dataset: Dataset) -> Arranged:
+def arranged(rows: pa.Table, dataset: Dataset, *, newest_first: bool = False) -> Arranged:
     """Return the rows of a day sorted by key, without rows that equal another one in every column.
 
-    Rows without numbers are sorted by time, stable, and get their places.
+    Rows without numbers are sorted by time, stable, and get their places. If their file has the newest row first, it is read
+    backwards.
 
     Rows already in order cost one comparison of neighbours, chunk by chunk, and no copy. Different rows with one key all
     stay; `unique_key` refuses them.
     """
-    kept, arrangement = order_of(rows, dataset)
+    kept, arrangement = order_of(rows, dataset, newest_first=newest_first)
     if kept is not None:
         rows = rows.take(pa.array(kept))
     if dataset.unnumbered_key and not are_numbered(dataset, rows):
@@ -78,17 +79,22 @@ def arranged(rows: pa.Table, dataset: Dataset) -> Arranged:
     return Arranged(rows, arrangement)
 
 
-def order_of(
-    rows: pa.Table, dataset: Dataset, in_file: np.ndarray | None = None
-) -> tuple[np.ndarray | None, Arrangement]:
+def falls(times: np.ndarray) -> int:
+    """Return how many more times are smaller than the one before than are larger: above 0, a file has its newest row first.
+
+    Single rows may be out of order; nobody documents the order of a file.
+    """
+    return int(np.count_nonzero(times[1:] < times[:-1]) - np.count_nonzero(times[1:] > times[:-1]))
+
+
+def order_of(rows: pa.Table, dataset: Dataset, *, newest_first: bool = False) -> tuple[np.ndarray | None, Arrangement]:
     """Return the positions of the rows of a day in their sorted order, without equal ones; None: all, as they are.
 
-    Args:
-        in_file: the positions of rows without numbers in the order of their file; default: as they are.
+    `newest_first` as for `arranged`.
     """
     key = dataset.key[0]
     if dataset.unnumbered_key and not are_numbered(dataset, rows):
-        return _by_time(rows, dataset, in_file)
+        return _by_time(rows, dataset, newest_first)
     if len(dataset.key) > 1 or (
         _ascends(rows.column(key), strictly=True)
         and (key == dataset.time_column or _ascends(rows.column(dataset.time_column), strictly=False))
@@ -110,14 +116,14 @@ def order_of(
     return (kept if len(places) or len(doubled) else None), arrangement
 
 
-def _by_time(rows: pa.Table, dataset: Dataset, in_file: np.ndarray | None) -> tuple[np.ndarray | None, Arrangement]:
+def _by_time(rows: pa.Table, dataset: Dataset, newest_first: bool) -> tuple[np.ndarray | None, Arrangement]:
     time, place = dataset.unnumbered_key
     doubled, differing = _same_text(rows.drop_columns([place]), dataset.text_id)
     conflict = shown(rows, differing)
-    if in_file is None and not len(doubled) and _ascends(rows.column(time), strictly=False):
+    if not newest_first and not len(doubled) and _ascends(rows.column(time), strictly=False):
         return None, Arrangement(conflict=conflict)
     as_they_are = np.arange(rows.num_rows)
-    kept = as_they_are if in_file is None else in_file
+    kept = as_they_are[::-1] if newest_first else as_they_are
     if len(doubled):
         kept = kept[~np.isin(kept, doubled)]
     times = numbers(rows.column(time))

@@ -15,7 +15,7 @@ from crypto_assets.rows.row_keys import are_numbered, numbers, places_among_equa
 
 
 class DayOnDisk:
-    """Takes the rows of one day in pieces, in the order of their file or, whole pieces turned round, against it."""
+    """Takes the rows of one day in pieces, in the order of their file."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
@@ -23,8 +23,6 @@ class DayOnDisk:
         self._numbered = True
         self._ascending = len(dataset.key) == 1
         self._last: tuple[int, int] | None = None
-        self._pieces: list[tuple[int, int, int, int]] = []
-        """The first position of each piece, the one after its last, its earliest and its latest time."""
 
     @property
     def num_rows(self) -> int:
@@ -34,10 +32,8 @@ class DayOnDisk:
         """Append a piece; raises OutOfResources if the disk is full."""
         if not rows.num_rows:
             return
-        start = self.num_rows
         times = numbers(rows.column(self._dataset.time_column))
         self._numbered &= not self._dataset.unnumbered_key or are_numbered(self._dataset, rows)
-        self._pieces.append((start, start + rows.num_rows, int(times.min()), int(times.max())))
         if self._ascending and self._numbered:
             self._ascending = self._goes_on(numbers(rows.column(self._dataset.key[0])), times)
         self._spool.add(rows)
@@ -48,29 +44,20 @@ class DayOnDisk:
         goes_on = last is None or (keys[0] > last[0] and times[0] >= last[1])
         return bool(goes_on and (keys[1:] > keys[:-1]).all() and (times[1:] >= times[:-1]).all())
 
-    def arranged(self) -> tuple[RowsOnDisk, Arrangement]:
-        """Return the rows in order and their order in the file; nothing may be added any more."""
+    def arranged(self, *, newest_first: bool = False) -> tuple[RowsOnDisk, Arrangement]:
+        """Return the rows in order and their order in the file; nothing may be added any more.
+
+        `newest_first` as for `arrange.arranged`.
+        """
         rows = self._spool.done()
         numbered = self._numbered
         if numbered and self._ascending:
             return rows, AS_PUBLISHED
-        order, arrangement = order_of(rows.table, self._dataset, None if numbered else self._in_file())
+        order, arrangement = order_of(rows.table, self._dataset, newest_first=newest_first)
         rows.give_back()
         if order is None and numbered:
             return rows, arrangement
         return self._again(rows, order), arrangement
-
-    def _in_file(self) -> np.ndarray | None:
-        """Return the positions of the rows in the order of their file; None: as they are.
-
-        Each piece has its oldest row first. If most pieces are older than the one before, the file has its newest row first.
-        """
-        earliest = np.array([first for _, _, first, _ in self._pieces])
-        latest = np.array([last for _, _, _, last in self._pieces])
-        falls = np.count_nonzero(latest[1:] <= earliest[:-1])
-        if falls <= np.count_nonzero(earliest[1:] >= latest[:-1]) or 2 * falls < len(self._pieces) - 1:
-            return None
-        return np.concatenate([np.arange(start, end) for start, end, *_ in reversed(self._pieces)])
 
     def _again(self, rows: RowsOnDisk, order: np.ndarray | None) -> RowsOnDisk:
         """Return rows written again in an order, those without numbers with their places."""

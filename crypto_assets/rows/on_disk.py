@@ -14,6 +14,7 @@ from typing import IO
 import pyarrow as pa
 
 from crypto_assets.machine.shortage import raise_if_ours
+from crypto_assets.machine.temporary import temporary_file
 from crypto_assets.model import Dataset
 from crypto_assets.model.content import give_back, mapped
 from crypto_assets.rows.words import in_order_of_words
@@ -68,7 +69,7 @@ class Spool:
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
-        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  it ends with the last user of the rows
+        self._file: IO[bytes] = temporary_file()
         self._writer = pa.ipc.new_file(self._file, dataset.schema)
         self.num_rows = 0
 

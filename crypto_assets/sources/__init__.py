@@ -12,13 +12,13 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from crypto_assets.errors import BadContent, NoRows
 from crypto_assets.model import Series, Span
 from crypto_assets.model.provenance import keys_in, together
 from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.feeds import ArchiveFeed, Call, Page, QueryFeed, Timing, UserFilesFeed, Walk
 from crypto_assets.sources.limits import Limit
 from crypto_assets.sources.own_faults import Careful, own_faults
+from crypto_assets.sources.pieces import Pieces
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -260,31 +260,11 @@ def pieces(
     Raises:
         MalformedFile: the bytes do not match the key; SourceFault: the source's module failed on them.
     """
-    feed, rows, empty = feed_of(series, key), 0, None
-    texts = feed.packing.texts(key, content)
+    feed = feed_of(series, key)
+    texts = Pieces(feed.packing.texts(key, content), lambda text: feed.parse(symbol, key, text, instrument))
     while True:
         with own_faults(series.exchange, key):
-            text = next(texts, None)
-            if text is None:
-                break
-            try:
-                found = feed.parse(symbol, key, text, instrument)
-            except NoRows as error:
-                empty = error
-                continue
-            except BadContent as error:
-                raise _in_piece(error, rows) from None
+            found = texts.next()
+        if found is None:
+            return
         yield found
-        rows += found.num_rows
-    if empty is not None and not rows:
-        raise empty
-
-
-def _in_piece(error: BadContent, rows: int) -> BadContent:
-    """Return an error about a piece of a file that comes after some rows."""
-    if not rows:
-        return error
-    if "line" in error.evidence:
-        error.evidence["line"] += rows
-    error.args = (f"{error} (its lines are counted after the first {rows:,} rows)",)
-    return error

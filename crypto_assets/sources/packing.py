@@ -1,7 +1,6 @@
 """How an exchange packs the text of a file: in a zip with one CSV, in gzip, or not at all.
 
-A long text comes in pieces that end with a line, each with the header of the file, if it has one: so each piece is a small
-file of its own, and memory does not grow with the file.
+A long text comes in pieces that end with a line, so that memory does not grow with the file.
 """
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from crypto_assets.errors import BadContent
 from crypto_assets.model.content import Content
-from crypto_assets.sources.formats import has_header
 from crypto_assets.sources.formats_gzip import gzip_blocks
 from crypto_assets.sources.formats_zip import zip_blocks
 
@@ -24,6 +23,8 @@ MOST_WHOLE = 32 << 20
 
 PIECE_BYTES = 16 << 20
 
+LONGEST_LINE = 1 << 16
+
 
 class Packing(Protocol):
     """A way of packing."""
@@ -33,7 +34,8 @@ class Packing(Protocol):
 
         Raises:
             BadContainer: the bytes are not packed this way, or are cut or damaged (for a long text perhaps at its end).
-                OutOfResources: this process has too little memory; the file was not judged.
+            BadContent: a long text is without line ends.
+            OutOfResources: this process has too little memory; the file was not judged.
         """
 
 
@@ -42,7 +44,7 @@ class _CsvInZip:
     """A zip with one member, named like the zip, with .csv."""
 
     def texts(self, key: str, content: Content) -> Iterator[Text]:
-        return in_pieces(zip_blocks(key, content, MOST_WHOLE))
+        return in_pieces(key, zip_blocks(key, content, MOST_WHOLE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +52,23 @@ class _Gzip:
     """Gzip, in one or more members."""
 
     def texts(self, key: str, content: Content) -> Iterator[Text]:
-        return in_pieces(gzip_blocks(key, content))
+        return in_pieces(key, gzip_blocks(key, content))
 
 
 @dataclass(frozen=True, slots=True)
 class _Plain:
     """The text itself."""
 
-    def texts(self, key: str, content: Content) -> Iterator[Text]:  # noqa: ARG002  any bytes are a text
+    def texts(self, key: str, content: Content) -> Iterator[Text]:
         if len(content) <= MOST_WHOLE:
             return iter((content[:],))
-        return in_pieces(content[start : start + PIECE_BYTES] for start in range(0, len(content), PIECE_BYTES))
+        return in_pieces(key, (content[start : start + PIECE_BYTES] for start in range(0, len(content), PIECE_BYTES)))
 
 
 CSV_IN_ZIP, GZIP, PLAIN = _CsvInZip(), _Gzip(), _Plain()
 
 
-def in_pieces(blocks: Iterable[Text]) -> Iterator[Text]:
+def in_pieces(key: str, blocks: Iterable[Text]) -> Iterator[Text]:
     """Yield the text that blocks make together, at once or in pieces, as `Packing.texts` does."""
     text: Text = bytearray()
     blocks = iter(blocks)
@@ -77,18 +79,15 @@ def in_pieces(blocks: Iterable[Text]) -> Iterator[Text]:
     else:
         yield text
         return
-    header = bytes(text[: text.find(b"\n") + 1]) if has_header(text) else b""
-    piece, text = _whole_lines(text)
-    if piece:
-        yield piece
+    piece, text = _whole_lines(key, text)
+    yield piece
     for block in blocks:
         text += block
         if len(text) > PIECE_BYTES:
-            piece, text = _whole_lines(text)
-            if piece:
-                yield header + piece
+            piece, text = _whole_lines(key, text)
+            yield piece
     if text:
-        yield header + text
+        yield text
 
 
 def _joined(text: Text, block: Text) -> bytearray:
@@ -97,7 +96,11 @@ def _joined(text: Text, block: Text) -> bytearray:
     return text
 
 
-def _whole_lines(text: Text) -> tuple[Text, bytearray]:
-    """Return the text up to its last line end, and the rest."""
+def _whole_lines(key: str, text: Text) -> tuple[Text, bytearray]:
+    """Return the text up to its last line end, and the rest; raises BadContent for a line that is too long."""
     end = text.rfind(b"\n") + 1
+    if len(text) - end > LONGEST_LINE:
+        raise BadContent(
+            f"{key}: expected lines of a CSV, found {len(text) - end} bytes without a line end; look at it in quarantine/"
+        )
     return text[:end], bytearray(text[end:])

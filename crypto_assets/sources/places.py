@@ -17,9 +17,3 @@ def places(times: pa.ChunkedArray) -> pa.ChunkedArray:
     found = np.empty(len(us), np.int32)
     found[order] = ranks - np.maximum.accumulate(np.where(first, ranks, 0))
     return pa.chunked_array([pa.array(found)])
-
-
-def is_newest_first(times: pa.ChunkedArray) -> bool:
-    """Return whether times fall more often than they rise: single rows may be out of order."""
-    steps = np.diff(times.cast(pa.int64()).to_numpy())
-    return bool(np.count_nonzero(steps < 0) > np.count_nonzero(steps > 0))

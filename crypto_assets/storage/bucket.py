@@ -7,7 +7,6 @@ a slow-down, a cut or hanging connection), `_call` repeats the request within th
 from __future__ import annotations
 
 import io
-import tempfile
 import time
 from collections.abc import Callable, Container, Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 from crypto_assets.config.loopback import keep_loopback_direct
 from crypto_assets.errors import ConfigError, LakeUnavailable
 from crypto_assets.machine.shortage import raise_if_ours
+from crypto_assets.machine.temporary import temporary_file
 from crypto_assets.model.content import Content
 from crypto_assets.storage.files import MOST_BYTES, too_long
 from crypto_assets.storage.inside import folder_inside, inside
@@ -113,7 +113,7 @@ class BucketStore:
         if head is None:
             return None
         # A local copy: a Parquet reader seeks back and forth.
-        copy = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
+        copy = temporary_file()
         try:
             for start in range(0, head["ContentLength"], _PART_BYTES):
                 span = f"bytes={start}-{min(start + _PART_BYTES, head['ContentLength']) - 1}"

@@ -22,6 +22,7 @@ import httpx
 
 from crypto_assets.errors import BadContainer
 from crypto_assets.machine.shortage import raise_if_ours
+from crypto_assets.machine.temporary import temporary_file
 from crypto_assets.model.content import Content, mapped
 from crypto_assets.transport.answer_memory import give_back
 from crypto_assets.transport.bounds import Bound
@@ -208,11 +209,12 @@ class Body:
     def _write(self, chunk: bytes) -> None:
         try:
             if self._file is None:
-                self._file = tempfile.TemporaryFile()  # noqa: SIM115  it ends with the body
+                self._file = temporary_file()
                 self._file.writelines(self.chunks)
                 self.chunks.clear()
             self._file.write(chunk)
         except OSError as error:
+            self.drop()  # a part of the bytes may be written: the next attempt begins again
             raise_if_ours(error, f"a temporary file in {tempfile.gettempdir()}")
             raise
 
@@ -277,7 +279,8 @@ class Body:
         """Drop the received bytes."""
         self.chunks.clear()
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # what could not be written is not needed
+                self._file.close()
             self._file = None
         self.size = 0
         self._etag = ""

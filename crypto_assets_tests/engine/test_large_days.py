@@ -139,9 +139,18 @@ def wrong_number(lines: list[str]) -> list[str]:
     return [*lines[:1_300], lines[1_300].replace(",", ",4e", 1), *lines[1_301:]]
 
 
+def price_of_zero(lines: list[str]) -> list[str]:
+    number, _, rest = lines[1_300].split(",", 2)
+    return [*lines[:1_300], f"{number},0.00,{rest}", *lines[1_301:]]
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
-    [(exchanged_times, "times and ids contradict each other"), (wrong_number, "scientific notation")],
+    [
+        (exchanged_times, "times and ids contradict each other"),
+        (wrong_number, "scientific notation"),
+        (price_of_zero, "not allowed"),
+    ],
 )
 def test_a_large_file_that_is_refused_is_kept_whole(work: Workbench, change, reason: str):
     key = republish(work, change)

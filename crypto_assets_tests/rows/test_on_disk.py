@@ -91,15 +91,17 @@ def test_a_day_on_disk_is_arranged_as_in_memory(kind: dict[str, Any], change: An
     assert found.table.schema.equals(TRADES.schema)
 
 
-def test_a_file_with_its_newest_row_first_is_turned_round_though_each_piece_was_turned_by_itself():
-    rows = trades(numbered=False, step_ms=1)
-    pieces = [rows.slice(start, 170) for start in range(0, rows.num_rows, 170)]
+@pytest.mark.parametrize("change", [lambda rows: rows, doubled, interleaved])
+@pytest.mark.parametrize("kind", [{"uid": True}, {"step_ms": 1}])
+def test_a_file_with_its_newest_row_first_is_read_backwards(kind: dict[str, Any], change: Any):
+    rows = change(trades(numbered=False, **kind)).take(pa.array(np.arange(change(trades()).num_rows)[::-1]))
+    expected = arranged(rows, TRADES, newest_first=True)
     day = DayOnDisk(TRADES)
-    for piece in reversed(pieces):
-        day.add(piece)
-    found, arrangement = day.arranged()
-    assert arrangement == Arrangement()
-    assert found.table.to_pylist() == arranged(rows, TRADES).rows.to_pylist()
+    for start in range(0, rows.num_rows, 170):
+        day.add(rows.slice(start, 170))
+    found, arrangement = day.arranged(newest_first=True)
+    assert arrangement == expected.arrangement
+    assert found.table.to_pylist() == expected.rows.to_pylist()
 
 
 @pytest.mark.parametrize("kind", [{}, {"numbered": False, "uid": True}])

@@ -6,11 +6,14 @@ import re
 from datetime import date
 from decimal import Decimal
 
+import pyarrow as pa
 import pytest
 
-from crypto_assets import sources
+from crypto_assets import datasets, sources
 from crypto_assets.errors import BadContainer, BadContent, NoRows
 from crypto_assets.model import Series, Span
+from crypto_assets.rows.arrange import arranged, falls
+from crypto_assets.sources import ArchiveFeed
 from crypto_assets.sources.bybit.archive import BybitFiles
 from crypto_assets.sources.feeds import Digest
 from crypto_assets_tests.parsed import parsed
@@ -24,6 +27,13 @@ LINES = (
     "1788220800.1169,BTCUSDT,Buy,0.038,65065.80,PlusTick,d6b9a5ac-3439,2.4725004e+11,0.038,2472.5004",
     "1788220801.5,BTCUSDT,Buy,1,65065.80,ZeroPlusTick,d6b9a5ad-3439,6.50658e+12,1,65065.8",
 )
+
+
+def in_order(feed: ArchiveFeed, symbol: str, key: str, content: bytes) -> pa.Table:
+    """Return the trades of a file as they are stored: oldest first, each with its place."""
+    rows = parsed(feed, symbol, key, content)
+    newest_first = falls(rows["trade_time"].cast(pa.int64()).to_numpy()) > 0
+    return arranged(rows, datasets.get("trades"), newest_first=newest_first).rows
 
 
 def daily(series: Series) -> BybitFiles:
@@ -98,7 +108,7 @@ def test_real_rows_of_contracts_are_their_text(realdata, file, market_type, name
     series = Series.named("bybit", market_type, "trades")
     for name, symbol in names.items():
         text = "\n".join([header, *(line for line in lines if f",{name}," in line)]) + "\n"
-        table = parsed(daily(series), symbol, key_of(name), gzipped(text))
+        table = in_order(daily(series), symbol, key_of(name), gzipped(text))
         assert rows_of(table) == told(text, market_type)
         assert table.num_rows >= 1
 
@@ -106,7 +116,7 @@ def test_real_rows_of_contracts_are_their_text(realdata, file, market_type, name
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_real_rows_of_spot_are_their_text(realdata, version):
     text = (realdata / f"exchanges/bybit/archive/quoted_spot_trades_{version}.csv").read_text()
-    table = parsed(daily(SPOT), "BTC/USDT", key_of("BTCUSDT", SPOT), gzipped(text))
+    table = in_order(daily(SPOT), "BTC/USDT", key_of("BTCUSDT", SPOT), gzipped(text))
     assert rows_of(table) == told(text, "spot")
     assert table.num_rows == {"v1": 1, "v2": 3}[version]
 
@@ -116,14 +126,14 @@ def test_the_amount_of_an_inverse_contract_is_size_by_price_to_18_digits(realdat
         (realdata / "exchanges/bybit/archive/quoted_perp_and_inverse_trades_RPI.csv").read_text().splitlines()
     )
     content = file_of(*(line for line in lines if ",BTCUSD," in line), header=header)
-    row = parsed(daily(INVERSE), "BTC/USD:BTC", key_of("BTCUSD", INVERSE), content).to_pylist()[0]
+    row = in_order(daily(INVERSE), "BTC/USD:BTC", key_of("BTCUSD", INVERSE), content).to_pylist()[0]
     assert row["amount"] == Decimal("0.001006202794441685")  # published as the float 0.0010062027944416848
     assert row["quote_amount"] == 79
 
 
 def test_a_file_with_the_newest_row_first_is_turned_round():
-    turned = parsed(daily(LINEAR), "BTC/USDT:USDT", key_of("BTCUSDT"), file_of(*LINES[::-1]))
-    assert turned == parsed(daily(LINEAR), "BTC/USDT:USDT", key_of("BTCUSDT"), file_of(*LINES))
+    turned = in_order(daily(LINEAR), "BTC/USDT:USDT", key_of("BTCUSDT"), file_of(*LINES[::-1]))
+    assert turned == in_order(daily(LINEAR), "BTC/USDT:USDT", key_of("BTCUSDT"), file_of(*LINES))
 
 
 def test_a_file_in_no_order_keeps_it():
@@ -133,8 +143,8 @@ def test_a_file_in_no_order_keeps_it():
 
 def test_notionals_in_the_other_order_say_the_same():
     swapped = [",".join((*cells[:8], cells[9], cells[8])) for cells in (line.split(",") for line in LINES)]
-    table = parsed(daily(LINEAR), "BTC/USDT:USDT", key_of("BTCUSDT"), file_of(*swapped))
-    assert table == parsed(daily(LINEAR), "BTC/USDT:USDT", key_of("BTCUSDT"), file_of(*LINES))
+    table = in_order(daily(LINEAR), "BTC/USDT:USDT", key_of("BTCUSDT"), file_of(*swapped))
+    assert table == in_order(daily(LINEAR), "BTC/USDT:USDT", key_of("BTCUSDT"), file_of(*LINES))
 
 
 def changed(cell: int, text: str) -> bytes:
@@ -164,13 +174,13 @@ def changed(cell: int, text: str) -> bytes:
 )
 def test_what_is_no_such_file_is_refused(content, error, found):
     with pytest.raises(error) as raised:
-        parsed(daily(LINEAR), "BTC/USDT:USDT", key_of("BTCUSDT"), content)
+        in_order(daily(LINEAR), "BTC/USDT:USDT", key_of("BTCUSDT"), content)
     assert found in str(raised.value)
 
 
 def test_amounts_that_differ_are_shown_as_plain_numbers():
     with pytest.raises(BadContent) as raised:
-        parsed(daily(LINEAR), "BTC/USDT:USDT", key_of("BTCUSDT"), changed(4, "65.0658"))
+        in_order(daily(LINEAR), "BTC/USDT:USDT", key_of("BTCUSDT"), changed(4, "65.0658"))
     shown = r"contract: size [0-9.]+ and size x price [0-9.]+, found [0-9.]+ and [0-9.]+ in line \d+;"
     assert re.search(shown, str(raised.value)), raised.value
 
@@ -178,10 +188,10 @@ def test_amounts_that_differ_are_shown_as_plain_numbers():
 def test_a_linear_file_is_refused_as_an_inverse_one_and_the_other_way_round():
     as_inverse = [line.replace("BTCUSDT", "BTCUSD") for line in LINES]
     with pytest.raises(BadContent, match="notionals of an inverse contract"):
-        parsed(daily(INVERSE), "BTC/USD:BTC", key_of("BTCUSD", INVERSE), file_of(*as_inverse))
+        in_order(daily(INVERSE), "BTC/USD:BTC", key_of("BTCUSD", INVERSE), file_of(*as_inverse))
 
 
 def test_a_price_of_zero_of_an_inverse_contract_is_refused():
     line = LINES[0].replace("BTCUSDT", "BTCUSD").replace("78541.70", "0")
     with pytest.raises(BadContent, match="prices above 0"):
-        parsed(daily(INVERSE), "BTC/USD:BTC", key_of("BTCUSD", INVERSE), file_of(line))
+        in_order(daily(INVERSE), "BTC/USD:BTC", key_of("BTCUSD", INVERSE), file_of(line))

@@ -13,7 +13,7 @@ from crypto_assets import datasets
 from crypto_assets.checks._grid import step_us
 from crypto_assets.errors import InvalidRows
 from crypto_assets.model import SHOWN_ROWS, Dataset, Partition, Series
-from crypto_assets.rows.arrange import Arranged, arranged, row_text, shown
+from crypto_assets.rows.arrange import Arranged, arranged, falls, row_text, shown
 from crypto_assets.sources.epoch import microseconds
 
 
@@ -31,12 +31,13 @@ def split_days(
     """
     dataset = datasets.get(series.table)
     times = rows.column(dataset.time_column).cast(pa.int64()).to_numpy()
+    newest_first = falls(times) > 0
     if period[0] == period[1]:
         before, after = _over_midnight(series, times, period[0])
         if not (len(before) or len(after)):
-            return [arranged(rows, dataset)]
+            return [arranged(rows, dataset, newest_first=newest_first)]
         inside = np.delete(np.arange(len(times)), np.concatenate([before, after]))
-        part = arranged(rows.take(pa.array(inside)), dataset)
+        part = arranged(rows.take(pa.array(inside)), dataset, newest_first=newest_first)
         return [_with_seam(part, rows, np.concatenate([before, after]))]
     before, after = _outside(rows, times, key, period, dataset)
     ascending = not (times[1:] < times[:-1]).any()
@@ -50,7 +51,7 @@ def split_days(
         else:
             mine = rows.take(pa.array(np.flatnonzero((times >= start) & (times < end))))
         seam = np.concatenate([before if day == period[0] else before[:0], after if day == period[1] else after[:0]])
-        parts.append(_with_seam(arranged(mine, dataset), rows, seam))
+        parts.append(_with_seam(arranged(mine, dataset, newest_first=newest_first), rows, seam))
     return parts
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from crypto_assets import datasets
 from crypto_assets.engine.archive.split_days import refuse_far_rows
 from crypto_assets.model import SHOWN_ROWS, Partition, Series
-from crypto_assets.rows.arrange import Arranged, shown
+from crypto_assets.rows.arrange import Arranged, falls, shown
 from crypto_assets.rows.arrange_on_disk import DayOnDisk
 from crypto_assets.rows.numbered import NUMBERED
 from crypto_assets.rows.row_keys import numbers
@@ -31,7 +31,8 @@ class SplitOnDisk:
         self._parts = {day: DayOnDisk(self._dataset) for day in days}
         self._before, self._after = _Seam(), _Seam()
         self._outline: list[pa.Table] = []
-        self._rows = 0
+        self._rows = self._falls = 0
+        self._last_time: int | None = None
 
     def add(self, rows: pa.Table) -> None:
         """Append a piece.
@@ -41,6 +42,10 @@ class SplitOnDisk:
             OutOfResources: the disk for temporary files is full.
         """
         times = numbers(rows.column(self._dataset.time_column))
+        if not len(times):
+            return
+        self._falls += falls(times if self._last_time is None else np.concatenate([[self._last_time], times]))
+        self._last_time = int(times[-1])
         if self._period[0] == self._period[1]:
             self._take(self._days[0], rows)
         else:
@@ -60,8 +65,6 @@ class SplitOnDisk:
         self._rows += rows.num_rows
 
     def _take(self, day: date, rows: pa.Table) -> None:
-        if not rows.num_rows:
-            return
         self._outline.append(self._ends(rows))
         if (part := self._parts.get(day)) is not None:
             part.add(rows)
@@ -83,7 +86,7 @@ class SplitOnDisk:
 
     def _arranged(self, days: Iterable[date]) -> Iterable[Arranged]:
         for day in days:
-            rows, arrangement = self._parts.pop(day).arranged()
+            rows, arrangement = self._parts.pop(day).arranged(newest_first=self._falls > 0)
             seams = [
                 seam
                 for seam, edge in zip((self._before, self._after), self._period, strict=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import threading
 import zipfile
 from collections import OrderedDict
@@ -22,6 +21,7 @@ import httpx
 
 from crypto_assets.errors import ListingError, NotPublished
 from crypto_assets.machine.shortage import raise_if_ours
+from crypto_assets.machine.temporary import temporary_file
 from crypto_assets.model import ArchiveObject, Span, days_between
 from crypto_assets.sources.formats_zip import DAMAGED_ZIP, MAX_RATIO
 from crypto_assets.sources.listings.folder import Folder, quarter_in
@@ -243,7 +243,7 @@ def _index(member: Member, folder: Folder) -> _Indexed:
             file: IO[bytes] = member.path.open("rb")
             days.read(iter(lambda: file.read(_PIECE), b""))
         else:
-            file = tempfile.TemporaryFile()  # noqa: SIM115  it is read as long as the process lives
+            file = temporary_file()
             with zipfile.ZipFile(member.path) as archive, archive.open(member.inside) as stream:
                 claimed, packed = member.size_bytes, archive.getinfo(member.inside).compress_size
                 if claimed > 4096 + MAX_RATIO * packed:

@@ -92,7 +92,8 @@ def validate_pieces(series: Series, partition: Partition, pieces: Iterable[pa.Ta
         rows += len(frame)
         for fold in at_work.values():
             fold.add(frame)
-        profile.add(frame)
+        if CONTRACT.name not in at_work or at_work[CONTRACT.name].finding().passed:  # of other rows none is made
+            profile.add(frame)
     if not rows:
         return Verdict({name: Finding(False, {"rows": 0}) for name in at_work})
     findings = {name: fold.finding() for name, fold in at_work.items()}

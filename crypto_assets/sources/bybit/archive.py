@@ -74,7 +74,7 @@ class BybitFiles(DatedFiles):
         return Digest("md5", None)
 
     def parse(self, symbol: str, key: str, text: Text, instrument: Instrument | None = None) -> pa.Table:  # noqa: ARG002  contracts of 1 USD
-        """Return the trades of a text, oldest first; see `ArchiveFeed.parse`."""
+        """Return the trades of a text, in its order; see `ArchiveFeed.parse`."""
         if self._spot:
             return spot_trades(key, text)
         market_type = self.series.market_type

@@ -11,8 +11,8 @@ files more: read as decimals, exact to the microsecond. `trdMatchID` is a text w
 Spot: `id,timestamp,price,volume,side` until 2025-03-12, with `rpi` since 2025-03-13. `timestamp` is milliseconds, `volume`
     base. `id` counts the rows of the file from 1: it is no number of the exchange's and is left out. No amount in quote.
 
-Old files may have the newest row first; nobody documents the order. The times decide it: a file whose times mostly fall is
-turned round, any other keeps its order.
+Old files may have the newest row first; nobody documents the order. The times of a file decide it
+(`rows/arrange.py`).
 Sources: rows of real files; the notes on Bybit of github.com/devvir/tradebot for the trees and the defects.
 """
 
@@ -27,7 +27,6 @@ from crypto_assets.errors import BadContent
 from crypto_assets.sources.bybit.amounts import in_base_and_quote
 from crypto_assets.sources.formats import in_schema, instants
 from crypto_assets.sources.formats_text import characters, decimal_seconds, decimals, read_text_csv, words
-from crypto_assets.sources.places import is_newest_first, places
 
 _TEXT, _WORD = pa.string(), pa.dictionary(pa.int32(), pa.string())
 
@@ -57,7 +56,7 @@ _LONGEST_UID = 64
 
 
 def contract_trades(key: str, name: str, inverse: bool, text: bytes | bytearray) -> pa.Table:
-    """Return the trades of a linear or inverse file, oldest first; `name` is the symbol that the key says.
+    """Return the trades of a linear or inverse file, in its order; `name` is the symbol that the key says.
 
     Raises:
         BadContent: the text is not such a file, holds another symbol, or its amounts are not what its kind has.
@@ -71,7 +70,7 @@ def contract_trades(key: str, name: str, inverse: bool, text: bytes | bytearray)
     price, size = decimals(key, "price", table["price"]), decimals(key, "size", table["size"])
     amounts = in_base_and_quote(key, "inverse" if inverse else "linear", size, price)
     _compare(key, table, size, amounts["amount" if inverse else "quote_amount"], inverse)
-    return _in_order(
+    return _in_schema(
         {
             "trade_time": decimal_seconds(key, "timestamp", table["timestamp"]),
             "trade_uid": _uids(key, table["trdMatchID"]),
@@ -83,9 +82,9 @@ def contract_trades(key: str, name: str, inverse: bool, text: bytes | bytearray)
 
 
 def spot_trades(key: str, text: bytes | bytearray) -> pa.Table:
-    """Return the trades of a spot file, oldest first; raises BadContent if the text is not such a file."""
+    """Return the trades of a spot file, in its order; raises BadContent if the text is not such a file."""
     table = read_text_csv(key, text, _SPOT, beside=_SPOT_BESIDE)
-    return _in_order(
+    return _in_schema(
         {
             "trade_time": instants(key, table["timestamp"]),
             "price": decimals(key, "price", table["price"]),
@@ -128,10 +127,6 @@ def _uids(key: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
-def _in_order(columns: dict[str, pa.ChunkedArray]) -> pa.Table:
-    """Return the columns of trades, oldest first, each with its place; columns that are not given are null."""
-    table = pa.table(columns)
-    if is_newest_first(columns["trade_time"]):
-        table = table.take(pa.array(np.arange(table.num_rows)[::-1]))
-    found = {name: table[name] for name in table.column_names}
-    return in_schema(datasets.get("trades"), found | {"trade_place": places(found["trade_time"])}, table.num_rows)
+def _in_schema(columns: dict[str, pa.ChunkedArray]) -> pa.Table:
+    """Return the columns of trades; those that are not given are null."""
+    return in_schema(datasets.get("trades"), columns, len(columns["price"]))
