@@ -126,7 +126,7 @@ def test_an_engine_that_hangs_is_found_out(selftest: Callable[..., Result], monk
 def test_an_engine_that_sorts_by_time_alone_is_found_out(
     selftest: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def by_time(rows: pa.Table, dataset: Dataset) -> Arranged:
+    def by_time(rows: pa.Table, dataset: Dataset, **_: bool) -> Arranged:
         order = np.argsort(rows.column(dataset.time_column).cast(pa.int64()).to_numpy(), kind="stable")
         return Arranged(rows.take(pa.array(order)), arranged(rows, dataset).arrangement)
 
@@ -140,7 +140,7 @@ def test_an_engine_that_sorts_without_a_word_is_found_out(
     selftest: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        split_days, "arranged", lambda rows, dataset: replace(arranged(rows, dataset), arrangement=AS_PUBLISHED)
+        split_days, "arranged", lambda rows, dataset, **_: replace(arranged(rows, dataset), arrangement=AS_PUBLISHED)
     )
     found = broken(selftest("--fault", "shuffled-rows", "--json"))["shuffled-rows"]
     assert f"BTC/USDT trades {BAD}, available: expected the failed checks file_order, found none" in found
@@ -149,7 +149,7 @@ def test_an_engine_that_sorts_without_a_word_is_found_out(
 def test_an_engine_that_takes_the_first_of_two_rows_of_one_key_is_found_out(
     selftest: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def first_ones(rows: pa.Table, dataset: Dataset) -> Arranged:
+    def first_ones(rows: pa.Table, dataset: Dataset, **_: bool) -> Arranged:
         keys = rows.column(dataset.key[0]).cast(pa.int64()).to_numpy()
         return Arranged(rows.take(pa.array(np.sort(np.unique(keys, return_index=True)[1]))), AS_PUBLISHED)
 
