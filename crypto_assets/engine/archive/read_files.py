@@ -144,11 +144,12 @@ class _Reading:
             content, source = self._received(obj, shared=several or self._holder.feed.bundles)
             self.sources.append(source)
             self.contents.append(content)
-            before = 0
+            span = _Span(self._holder, obj.key, self._track.series) if several else None
             try:
                 for rows in sources.pieces(*self._track, obj.key, content, self._instrument):
-                    yield self._of_days(rows, obj, before) if several else rows
-                    before += rows.num_rows
+                    yield span.of_days(rows) if span else rows
+                if span:
+                    span.refuse()
             except (MalformedFile, InvalidRows) as error:
                 raise RefusedFile(error, source, (content,)) from error
 
@@ -163,21 +164,37 @@ class _Reading:
         content, source = received
         return content, converted(source, self._instrument)
 
-    def _of_days(self, rows: pa.Table, obj: ArchiveObject, before: int) -> pa.Table:
-        """Return the rows of the holder's days; raises InvalidRows for a row outside the span of its file."""
-        dataset = datasets.get(self._track.series.table)
-        times = rows.column(dataset.time_column).cast(pa.int64()).to_numpy()
-        span = self._holder.feed.covers(obj.key)
-        start, end = _us(span)
+
+class _Span:
+    """The rows of one file of several: those of the holder's days, and those outside the span that the file covers."""
+
+    def __init__(self, holder: Files, key: str, series: Series) -> None:
+        self._key, self._dataset = key, datasets.get(series.table)
+        self._span = holder.feed.covers(key)
+        self._days = _us(Span.of_days(holder.days[0], holder.days[-1]))
+        self._rows = self._outside = 0
+        self._first = ""
+
+    def of_days(self, rows: pa.Table) -> pa.Table:
+        """Return the rows of the holder's days."""
+        times = rows.column(self._dataset.time_column).cast(pa.int64()).to_numpy()
+        start, end = _us(self._span)
         outside = np.flatnonzero((times < start) | (times >= end))
-        if len(outside):
-            raise InvalidRows(
-                f"{obj.key}: expected times inside {span}, found {len(outside)} rows outside; the first is "
-                f"row {before + outside[0]}: {row_text(rows, dataset, int(outside[0]))}"
-            )
-        first, last = _us(Span.of_days(self._holder.days[0], self._holder.days[-1]))
+        if len(outside) and not self._outside:
+            self._first = f"row {self._rows + outside[0]}: {row_text(rows, self._dataset, int(outside[0]))}"
+        self._outside += len(outside)
+        self._rows += rows.num_rows
+        first, last = self._days
         inside = (times >= first) & (times < last)
         return rows if inside.all() else rows.filter(pa.array(inside))
+
+    def refuse(self) -> None:
+        """Raise InvalidRows if rows were outside the span of the file."""
+        if self._outside:
+            raise InvalidRows(
+                f"{self._key}: expected times inside {self._span}, found {self._outside} rows outside; the first is "
+                f"{self._first}"
+            )
 
 
 def _one_by_one(tables: list[pa.Table]) -> Iterator[pa.Table]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -85,32 +85,39 @@ def _outside(
     rows: pa.Table, times: np.ndarray, key: str, period: tuple[date, date], dataset: Dataset
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the places of rows of the day before a period and of the day after it; raises as `split_days`."""
-    refuse_far_rows(rows, times, key, period, dataset)
+    far = FarRows(key, period, dataset)
+    far.add(rows, times)
+    far.refuse()
     first, last = microseconds(Partition("", period[0]).start), microseconds(Partition("", period[1]).end)
     return np.flatnonzero(times < first), np.flatnonzero(times >= last)
 
 
-def refuse_far_rows(
-    rows: pa.Table,
-    times: np.ndarray,
-    key: str,
-    period: tuple[date, date],
-    dataset: Dataset,
-    *,
-    rows_before: int = 0,
-) -> None:
-    """Raise InvalidRows for rows more than a day outside a period.
+@dataclass
+class FarRows:
+    """Rows of files of many days that are more than a day outside their period: the first one, and their number."""
 
-    Args:
-        times: of the rows, in microseconds.
-        rows_before: rows of the file before these.
-    """
-    first, last = microseconds(Partition("", period[0]).start), microseconds(Partition("", period[1]).end)
-    day = microseconds(Partition("", period[0]).end) - first
-    far = np.flatnonzero((times < first - day) | (times >= last + day))
-    if len(far):
-        found = "1 row of another day" if len(far) == 1 else f"{len(far):,} rows of other days"
-        raise InvalidRows(
-            f"{key}: expected times inside {period[0]} … {period[1]}, found {found}; the first is "
-            f"row {rows_before + far[0]}: {row_text(rows, dataset, int(far[0]))}"
-        )
+    key: str
+    period: tuple[date, date]
+    dataset: Dataset
+    count: int = 0
+    first: str = ""
+
+    def add(self, rows: pa.Table, times: np.ndarray, rows_before: int = 0) -> None:
+        """Look at some rows; `times` are theirs in microseconds, `rows_before` those of the file before them."""
+        first, last = (microseconds(Partition("", day).start) for day in self.period)
+        far = np.flatnonzero((times < first - _DAY_US) | (times >= last + 2 * _DAY_US))
+        if len(far) and not self.count:
+            self.first = f"row {rows_before + far[0]}: {row_text(rows, self.dataset, int(far[0]))}"
+        self.count += len(far)
+
+    def refuse(self) -> None:
+        """Raise InvalidRows if there are any."""
+        if self.count:
+            found = "1 row of another day" if self.count == 1 else f"{self.count:,} rows of other days"
+            raise InvalidRows(
+                f"{self.key}: expected times inside {self.period[0]} … {self.period[1]}, found {found}; the first is "
+                f"{self.first}"
+            )
+
+
+_DAY_US = 86_400_000_000

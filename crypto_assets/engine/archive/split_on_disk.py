@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from crypto_assets import datasets
-from crypto_assets.engine.archive.split_days import refuse_far_rows
+from crypto_assets.engine.archive.split_days import FarRows
 from crypto_assets.model import SHOWN_ROWS, Partition, Series
 from crypto_assets.rows.arrange import Arranged, falls, shown
 from crypto_assets.rows.arrange_on_disk import DayOnDisk
@@ -26,21 +26,17 @@ class SplitOnDisk:
 
     def __init__(self, series: Series, key: str, period: tuple[date, date], days: Sequence[date]) -> None:
         self._dataset = datasets.get(series.table)
-        self._key, self._period, self._days = key, period, days
+        self._period, self._days = period, days
         self._number = NUMBERED.get(series.table)
         self._parts = {day: DayOnDisk(self._dataset) for day in days}
         self._before, self._after = _Seam(), _Seam()
+        self._far = FarRows(key, period, self._dataset)
         self._outline: list[pa.Table] = []
         self._rows = self._falls = 0
         self._last_time: int | None = None
 
     def add(self, rows: pa.Table) -> None:
-        """Append a piece.
-
-        Raises:
-            InvalidRows: files of many days have rows further outside of their period than a day.
-            OutOfResources: the disk for temporary files is full.
-        """
+        """Append a piece; raises OutOfResources if the disk for temporary files is full."""
         times = numbers(rows.column(self._dataset.time_column))
         if not len(times):
             return
@@ -51,7 +47,7 @@ class SplitOnDisk:
         else:
             start = microseconds(Partition("", self._period[0]).start)
             end = microseconds(Partition("", self._period[1]).end)
-            refuse_far_rows(rows, times, self._key, self._period, self._dataset, rows_before=self._rows)
+            self._far.add(rows, times, self._rows)
             self._before.add(rows, np.flatnonzero(times < start))
             self._after.add(rows, np.flatnonzero(times >= end))
             days = times // _DAY_US
@@ -81,7 +77,12 @@ class SplitOnDisk:
         return pa.concat_tables(self._outline) if self._outline else self._dataset.schema.empty_table()
 
     def days(self) -> list[Arranged]:
-        """Return the rows of each wanted day; nothing may be added any more."""
+        """Return the rows of each wanted day; nothing may be added any more.
+
+        Raises:
+            InvalidRows: files of many days have rows further outside of their period than a day.
+        """
+        self._far.refuse()
         return list(self._arranged(self._days))
 
     def _arranged(self, days: Iterable[date]) -> Iterable[Arranged]:
