@@ -82,7 +82,7 @@ def from_ledger(use: Callable[[Ledger], T]) -> T:
 
 
 _TOLD: set[tuple[str, str]] = set()
-"""Homes and exchanges that this process has asked about their origins."""
+"""Homes and exchanges whose origins this process knows; a look that failed is not among them."""
 
 
 def warn_other_origins(exchanges: Iterable[str] | None = None, *, stacklevel: int = 3) -> None:
@@ -99,12 +99,12 @@ def warn_other_origins(exchanges: Iterable[str] | None = None, *, stacklevel: in
     asked = {(str(now.home), name) for name in given or ("",)}
     if asked <= _TOLD or not now.config.exists():
         return
-    _TOLD.update(asked)
     lines: list[str] = []
     with suppress(CryptoAssetsError):  # whoever reads says so
         if (url := database_that_is_there(now)) is not None:
             with Database(url, connections=1) as database:
                 lines = other_origins(database, load_collection(now.config), given)
+            _TOLD.update(asked)
     for line in lines:
         warnings.warn(visible(line), OtherOriginWarning, stacklevel)
 

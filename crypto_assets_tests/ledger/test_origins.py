@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 import crypto_assets
+from crypto_assets.client.home import warn_other_origins
 from crypto_assets.config.collection import load_collection, parse_collection
+from crypto_assets.config.environment import at_home
 from crypto_assets.defs.observed.coverage import COVERAGE
 from crypto_assets.defs.resources import LakeResource
 from crypto_assets.errors import OtherOriginWarning
@@ -49,7 +51,9 @@ def configure(mine: project.Project, **exchanges: object) -> None:
     (mine.home / "collection.yaml").write_text(yaml.safe_dump(mine.content | {"exchanges": exchanges}))
 
 
-def test_days_of_a_sandbox_never_pass_as_those_of_the_exchange(mine: project.Project) -> None:
+def test_days_of_a_sandbox_never_pass_as_those_of_the_exchange(
+    mine: project.Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     configure(mine)  # the real exchange, which no command may ask
     said = rf"binance: the stored days came from {THIS_MACHINE}, and collection.yaml names {REAL}: .*--new-origin"
     outcomes = {}
@@ -69,6 +73,10 @@ def test_days_of_a_sandbox_never_pass_as_those_of_the_exchange(mine: project.Pro
     line = other_origins_of(mine)
     assert re.fullmatch(said.replace(r".*--new-origin", r".*--new-origin` accepts it"), line)
     days = ("binance", "BTC/USDT", "ohlcv_1m", "2024-01-01", "2024-01-02")
+    with monkeypatch.context() as elsewhere, at_home(mine.home), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        elsewhere.setenv("CRYPTO_ASSETS_POSTGRES_URL", "postgresql://nobody@127.0.0.1:1/none")
+        warn_other_origins(["binance"])  # the database does not answer: nothing is known, and the next look must tell
     with pytest.warns(OtherOriginWarning, match=re.escape(line)) as told:
         rows = crypto_assets.read(*days)
     assert (len(rows), [one.filename for one in told]) == (2_880, [__file__])
