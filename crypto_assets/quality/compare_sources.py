@@ -23,7 +23,7 @@ from crypto_assets.engine.archive.files import objects_of
 from crypto_assets.engine.archive.read_files import days_of
 from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.engine.instruments import InstrumentsOfDays
-from crypto_assets.engine.publication.cross_series import WITH, WITH_SHA256, Pieces
+from crypto_assets.engine.publication.cross_series import WITH, WITH_SHA256, RowsOfDay
 from crypto_assets.engine.rest.feed import RestFeed
 from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
 from crypto_assets.ledger.partitions import Ledger
@@ -56,7 +56,7 @@ class SourceComparer:
         self._feed = RestFeed(client, collection, self._instruments.of)
         self._month: tuple[str, Mapping[date, pa.Table] | str, SourceFile | None] = ("", "", None)
 
-    def findings(self, series: Series, record: PartitionRecord, pieces: Pieces) -> dict[str, Finding]:
+    def findings(self, series: Series, record: PartitionRecord, pieces: RowsOfDay) -> dict[str, Finding]:
         """Return the findings of the selected sources on one stored day."""
         partition = Partition(record.symbol, record.day)
         return {
@@ -66,7 +66,7 @@ class SourceComparer:
         }
 
     def _one(
-        self, check: Comparison, series: Series, partition: Partition, record: PartitionRecord, pieces: Pieces
+        self, check: Comparison, series: Series, partition: Partition, record: PartitionRecord, pieces: RowsOfDay
     ) -> Finding:
         if record.source != "archive":
             return not_judged("the day is from REST; it is compared with the archive's file when that appears")

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from crypto_assets.engine.day_outcomes import Target
 from crypto_assets.engine.flow import BATCH_DAYS, BATCH_ROWS
-from crypto_assets.engine.publication.cross_series import Comparer, Pieces, asked_before
+from crypto_assets.engine.publication.cross_series import Comparer, RowsOfDay, asked_before
 from crypto_assets.engine.publication.journal import Journal
 from crypto_assets.engine.publication.neighbour_days import read_near
 from crypto_assets.engine.publication.publication_delay import Delays
@@ -237,14 +237,14 @@ class Validator:
     ) -> None:
         try:
             with self._lake.pieces(series, day.partition, day.record.content_sha256) as rows:
-                pieces: Pieces = lambda: rows  # noqa: E731
+                pieces: RowsOfDay = lambda: rows  # noqa: E731
                 verdict = validate_pieces(series, day.partition, rows)
                 compared = self._comparer.findings(series, {day.partition: pieces})[day.partition]
                 found[day.partition] = verdict, {**compared, **self._ask(series, day.record, pieces)}
         except StoredDataError as error:
             day.problem = str(error)
 
-    def _ask(self, series: Series, record: PartitionRecord, pieces: Pieces) -> dict[str, Finding]:
+    def _ask(self, series: Series, record: PartitionRecord, pieces: RowsOfDay) -> dict[str, Finding]:
         """Return the findings of the selected sources now, and the earlier findings of the others on this file."""
         asked = {} if self._source_comparer is None else self._source_comparer.findings(series, record, pieces)
         return asked_before(series, record.findings) | asked
@@ -274,7 +274,7 @@ def _is_large(series: Series, record: PartitionRecord) -> bool:
     return (record.rows or 0) > PIECEMEAL_ROWS and folds(series)
 
 
-def _at_hand(rows: pa.Table) -> Pieces:
+def _at_hand(rows: pa.Table) -> RowsOfDay:
     return lambda: [rows]
 
 

@@ -79,10 +79,10 @@ def arranged(rows: pa.Table, dataset: Dataset, *, newest_first: bool = False) ->
     return Arranged(rows, arrangement)
 
 
-def falls(times: np.ndarray) -> int:
-    """Return how many more times are smaller than the one before than are larger: above 0, a file has its newest row first.
+def descents_over_ascents(times: np.ndarray) -> int:
+    """Return the number of times below the one before, less the number of times above it.
 
-    Single rows may be out of order; nobody documents the order of a file.
+    More than 0: the file has its newest row first. Single rows may be out of order; nobody documents the order of a file.
     """
     return int(np.count_nonzero(times[1:] < times[:-1]) - np.count_nonzero(times[1:] > times[:-1]))
 

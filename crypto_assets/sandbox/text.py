@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-# Pieces of one CSV row, joined without a separator: arrays of text, or scalars that repeat in all rows.
-Pieces = list[Any]
+# The parts of CSV rows, joined without a separator: arrays of text, or scalars that repeat in all rows.
+RowParts = list[Any]
 
 _ROWS_AT_ONCE = 250_000
 _ZIP64_FROM_ROWS = 10_000_000  # about 1 GB of text; a member over 2 GiB must be announced
@@ -34,7 +34,7 @@ class Integer:
     def __len__(self) -> int:
         return len(self.values)
 
-    def pieces(self, rows: slice) -> Pieces:
+    def pieces(self, rows: slice) -> RowParts:
         return [_digits(self.values[rows])]
 
 
@@ -49,7 +49,7 @@ class Decimal:
     def __len__(self) -> int:
         return len(self.values)
 
-    def pieces(self, rows: slice) -> Pieces:
+    def pieces(self, rows: slice) -> RowParts:
         if self.digits == 0:
             return Integer(self.values).pieces(rows)
         values = self.values[rows]
@@ -72,7 +72,7 @@ class Boolean:
     def __len__(self) -> int:
         return len(self.values)
 
-    def pieces(self, rows: slice) -> Pieces:
+    def pieces(self, rows: slice) -> RowParts:
         values = self.values[rows]
         bits = pa.py_buffer(np.packbits(values, bitorder="little"))
         return [
@@ -88,7 +88,7 @@ class Constant:
 
     text: str
 
-    def pieces(self, rows: slice) -> Pieces:  # noqa: ARG002 - the same for any rows
+    def pieces(self, rows: slice) -> RowParts:  # noqa: ARG002 - the same for any rows
         return [_text(self.text)]
 
 
@@ -114,7 +114,7 @@ def csv_rows(columns: Sequence[Column]) -> Iterator[bytes]:
     length = next(len(column) for column in columns if not isinstance(column, Constant))
     for start in range(0, length, _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
-        pieces: Pieces = []
+        pieces: RowParts = []
         for column in columns:
             pieces += [*column.pieces(rows), _text(",")]
         pieces[-1] = _text("\n")

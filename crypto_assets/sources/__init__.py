@@ -261,10 +261,11 @@ def pieces(
         MalformedFile: the bytes do not match the key; SourceFault: the source's module failed on them.
     """
     feed = feed_of(series, key)
-    texts = Pieces(feed.packing.texts(key, content), lambda text: feed.parse(symbol, key, text, instrument))
+    texts = feed.packing.texts(key, content)
+    found = iter(Pieces(texts, lambda text: feed.parse(symbol, key, text, instrument)))
     while True:
-        with own_faults(series.exchange, key):
-            found = texts.next()
-        if found is None:
+        with own_faults(series.exchange, key):  # of each step, not of what is done with its rows
+            rows = next(found, None)
+        if rows is None:
             return
-        yield found
+        yield rows

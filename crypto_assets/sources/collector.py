@@ -28,10 +28,10 @@ import pyarrow.compute as pc
 
 from crypto_assets.errors import BadContent, PermanentError
 from crypto_assets.model import Dataset, Partition, Series
-from crypto_assets.sources.exchange import Exchange
 from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.feeds import ArchiveFeed, Call, Page, QueryFeed, Walk
 from crypto_assets.sources.limits import Endpoint, Limit
+from crypto_assets.sources.source_defaults import SourceDefaults
 
 if TYPE_CHECKING:
     from crypto_assets.model import Instrument
@@ -40,7 +40,7 @@ MOST_CALLS = 1_000
 """The most requests for one day; a source with more pages has an endless one."""
 
 
-class Collector(Exchange, ABC):
+class Collector(SourceDefaults, ABC):
     """A source of one dataset, which is asked for. A subclass states the facts and has `first` and `read`."""
 
     name: ClassVar[str]

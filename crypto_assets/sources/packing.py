@@ -18,8 +18,8 @@ __all__ = ["CSV_IN_ZIP", "GZIP", "PLAIN", "Packing", "Text"]
 
 Text = bytes | bytearray
 
-MOST_WHOLE = 32 << 20
-"""Bytes of the longest text that is one piece: some 400,000 trades."""
+MOST_WHOLE_BYTES = 32 << 20
+"""The longest text that is one piece: some 400,000 trades."""
 
 PIECE_BYTES = 16 << 20
 
@@ -30,7 +30,7 @@ class Packing(Protocol):
     """A way of packing."""
 
     def texts(self, key: str, content: Content) -> Iterator[Text]:
-        """Yield the text of a file; one of at most `MOST_WHOLE` bytes at once, a longer one in pieces.
+        """Yield the text of a file; one of at most `MOST_WHOLE_BYTES` at once, a longer one in pieces.
 
         Raises:
             BadContainer: the bytes are not packed this way, or are cut or damaged (for a long text perhaps at its end).
@@ -44,7 +44,7 @@ class _CsvInZip:
     """A zip with one member, named like the zip, with .csv."""
 
     def texts(self, key: str, content: Content) -> Iterator[Text]:
-        return in_pieces(key, zip_blocks(key, content, MOST_WHOLE))
+        return in_pieces(key, zip_blocks(key, content, MOST_WHOLE_BYTES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class _Plain:
     """The text itself."""
 
     def texts(self, key: str, content: Content) -> Iterator[Text]:
-        if len(content) <= MOST_WHOLE:
+        if len(content) <= MOST_WHOLE_BYTES:
             return iter((content[:],))
         return in_pieces(key, (content[start : start + PIECE_BYTES] for start in range(0, len(content), PIECE_BYTES)))
 
@@ -74,7 +74,7 @@ def in_pieces(key: str, blocks: Iterable[Text]) -> Iterator[Text]:
     blocks = iter(blocks)
     for block in blocks:
         text = block if not text else _joined(text, block)
-        if len(text) > MOST_WHOLE:
+        if len(text) > MOST_WHOLE_BYTES:
             break
     else:
         yield text

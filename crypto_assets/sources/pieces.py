@@ -22,7 +22,7 @@ Parse = Callable[["Text"], "pa.Table"]
 
 
 class Pieces:
-    """The rows of the pieces of one text, one after the other."""
+    """The rows of the pieces of one text, one after the other; they can be read once."""
 
     def __init__(self, texts: Iterator[Text], parse: Parse) -> None:
         self._texts, self._parse = texts, parse
@@ -31,8 +31,8 @@ class Pieces:
         self._lines = self._rows = 0
         self._empty: NoRows | None = None
 
-    def next(self) -> pa.Table | None:
-        """Return the rows of the next piece; None after the last one.
+    def __iter__(self) -> Iterator[pa.Table]:
+        """Yield the rows of each piece that has any.
 
         Raises:
             MalformedFile: the text is not what it should be; NoRows: no piece has a row.
@@ -49,10 +49,9 @@ class Pieces:
             finally:
                 self._lines += text.count(b"\n")
             self._rows += rows.num_rows
-            return rows
+            yield rows
         if self._empty is not None and not self._rows:
             raise self._empty
-        return None
 
     def _rows_of(self, text: Text) -> pa.Table:
         if not self._lines:

@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 
 
-def give_back() -> None:
+def trim_memory() -> None:
     """Return freed memory to the system. glibc keeps it per thread: twelve threads that each had 64 MB in turn keep 768 MB.
 
     Other C libraries have no such call and need none.

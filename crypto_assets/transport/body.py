@@ -24,7 +24,7 @@ from crypto_assets.errors import BadContainer
 from crypto_assets.machine.shortage import raise_if_ours
 from crypto_assets.machine.temporary import temporary_file
 from crypto_assets.model.content import Content, mapped
-from crypto_assets.transport.answer_memory import give_back
+from crypto_assets.transport.answer_memory import trim_memory
 from crypto_assets.transport.bounds import Bound
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.ASCII)
@@ -242,7 +242,7 @@ class Body:
         """Make room for another large body; call it after each attempt."""
         if self._large:
             self._large = False
-            give_back()
+            trim_memory()
             _ROOM.release()
 
     @property

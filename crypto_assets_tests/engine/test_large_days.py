@@ -46,7 +46,7 @@ def work(
 ) -> Iterator[Workbench]:
     """A workbench for which every file is too large: of the download, the text and the rows only pieces are in memory."""
     monkeypatch.setattr(body, "MOST_IN_MEMORY", 3_000)
-    monkeypatch.setattr(packing, "MOST_WHOLE", 15_000)
+    monkeypatch.setattr(packing, "MOST_WHOLE_BYTES", 15_000)
     monkeypatch.setattr(packing, "PIECE_BYTES", 7_000)
     monkeypatch.setattr(formats_zip, "_CHUNK", 4_000)
     monkeypatch.setattr(RowsOnDisk.pieces, "__defaults__", (300,))

@@ -9,12 +9,12 @@ import pytest
 
 from crypto_assets.errors import BadContent
 from crypto_assets.model import Instrument, Series, Span
+from crypto_assets.sources.answer_symbol import require_name
 from crypto_assets.sources.dated_files import DatedFiles
-from crypto_assets.sources.exchange import Exchange
 from crypto_assets.sources.instruments import InstrumentList, instant_of
-from crypto_assets.sources.named import require_name
 from crypto_assets.sources.pair_names import faithful, splits
 from crypto_assets.sources.rest_query import RestQuery, clock_of, state_in
+from crypto_assets.sources.source_defaults import SourceDefaults
 
 SERIES = Series.named("binance", "spot", "trades")
 
@@ -54,10 +54,11 @@ def test_a_key_that_is_no_file_of_the_series_is_refused(key: str) -> None:
 
 
 def test_contracts_end_at_8_utc_of_the_day_in_their_symbol() -> None:
-    ends = Exchange().expires_at
+    ends = SourceDefaults().expires_at
     assert ends("BTC/USD:BTC-240628") == datetime(2024, 6, 28, 8, tzinfo=UTC)
     assert [ends(symbol) for symbol in ("BTC/USDT", "BTC/USDT:USDT", "BTC/USD:BTC-241399")] == [None] * 3
-    assert (Exchange().bans, Exchange().archive_bans, Exchange().banned_together) == ({403}, frozenset(), frozenset())
+    usual = SourceDefaults()
+    assert (usual.bans, usual.archive_bans, usual.banned_together) == ({403}, frozenset(), frozenset())
 
 
 class Listed(InstrumentList):

@@ -12,7 +12,7 @@ import pytest
 from crypto_assets import datasets, sources
 from crypto_assets.errors import BadContainer, BadContent, NoRows
 from crypto_assets.model import Series, Span
-from crypto_assets.rows.arrange import arranged, falls
+from crypto_assets.rows.arrange import arranged, descents_over_ascents
 from crypto_assets.sources import ArchiveFeed
 from crypto_assets.sources.bybit.archive import BybitFiles
 from crypto_assets.sources.feeds import Digest
@@ -32,7 +32,7 @@ LINES = (
 def in_order(feed: ArchiveFeed, symbol: str, key: str, content: bytes) -> pa.Table:
     """Return the trades of a file as they are stored: oldest first, each with its place."""
     rows = parsed(feed, symbol, key, content)
-    newest_first = falls(rows["trade_time"].cast(pa.int64()).to_numpy()) > 0
+    newest_first = descents_over_ascents(rows["trade_time"].cast(pa.int64()).to_numpy()) > 0
     return arranged(rows, datasets.get("trades"), newest_first=newest_first).rows
 
 

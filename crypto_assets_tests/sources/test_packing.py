@@ -27,7 +27,7 @@ TRADES = Series("binance", "linear", "trades")
 
 @pytest.fixture(autouse=True)
 def _short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "MOST_WHOLE", 20_000)
+    monkeypatch.setattr(packing, "MOST_WHOLE_BYTES", 20_000)
     monkeypatch.setattr(packing, "PIECE_BYTES", 10_000)
     monkeypatch.setattr(formats_zip, "_CHUNK", 4_000)
     monkeypatch.setattr(formats_gzip, "_CHUNK", 4_000)
@@ -74,7 +74,7 @@ def test_a_short_text_is_one_piece(way: Packing, pack: Callable[[bytes], bytes])
 def test_the_rows_of_the_pieces_are_the_rows_of_the_file(header: bytes, monkeypatch: pytest.MonkeyPatch):
     content = zipped(header + b"".join(LINES))
     pieces = list(sources.pieces(TRADES, "BTC/USDT:USDT", KEY, content))
-    monkeypatch.setattr(packing, "MOST_WHOLE", 1 << 30)
+    monkeypatch.setattr(packing, "MOST_WHOLE_BYTES", 1 << 30)
     (whole,) = sources.pieces(TRADES, "BTC/USDT:USDT", KEY, content)
     assert len(pieces) > 1
     assert sum(piece.num_rows for piece in pieces) == whole.num_rows == 2_000
@@ -100,7 +100,7 @@ def test_a_wrong_line_deep_in_a_file_is_told_as_in_a_short_one(
     content = zipped(header + b"".join([*LINES[:1500], change(LINES[1500]), *LINES[1501:]]))
     with pytest.raises(BadContent, match=reason) as found:
         list(sources.pieces(TRADES, "BTC/USDT:USDT", KEY, content))
-    monkeypatch.setattr(packing, "MOST_WHOLE", 1 << 30)
+    monkeypatch.setattr(packing, "MOST_WHOLE_BYTES", 1 << 30)
     with pytest.raises(BadContent) as whole:
         list(sources.pieces(TRADES, "BTC/USDT:USDT", KEY, content))
     assert str(found.value) == str(whole.value)

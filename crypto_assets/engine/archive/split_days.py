@@ -13,7 +13,7 @@ from crypto_assets import datasets
 from crypto_assets.checks._grid import step_us
 from crypto_assets.errors import InvalidRows
 from crypto_assets.model import SHOWN_ROWS, Dataset, Partition, Series
-from crypto_assets.rows.arrange import Arranged, arranged, falls, row_text, shown
+from crypto_assets.rows.arrange import Arranged, arranged, descents_over_ascents, row_text, shown
 from crypto_assets.sources.epoch import microseconds
 
 
@@ -31,7 +31,7 @@ def split_days(
     """
     dataset = datasets.get(series.table)
     times = rows.column(dataset.time_column).cast(pa.int64()).to_numpy()
-    newest_first = falls(times) > 0
+    newest_first = descents_over_ascents(times) > 0
     if period[0] == period[1]:
         before, after = _over_midnight(series, times, period[0])
         if not (len(before) or len(after)):

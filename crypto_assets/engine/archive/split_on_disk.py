@@ -12,7 +12,7 @@ import pyarrow as pa
 from crypto_assets import datasets
 from crypto_assets.engine.archive.split_days import FarRows
 from crypto_assets.model import SHOWN_ROWS, Partition, Series
-from crypto_assets.rows.arrange import Arranged, falls, shown
+from crypto_assets.rows.arrange import Arranged, descents_over_ascents, shown
 from crypto_assets.rows.arrange_on_disk import DayOnDisk
 from crypto_assets.rows.numbered import NUMBERED
 from crypto_assets.rows.row_keys import numbers
@@ -32,7 +32,7 @@ class SplitOnDisk:
         self._before, self._after = _Seam(), _Seam()
         self._far = FarRows(key, period, self._dataset)
         self._outline: list[pa.Table] = []
-        self._rows = self._falls = 0
+        self._rows = self._descents_over_ascents = 0
         self._last_time: int | None = None
 
     def add(self, rows: pa.Table) -> None:
@@ -40,7 +40,8 @@ class SplitOnDisk:
         times = numbers(rows.column(self._dataset.time_column))
         if not len(times):
             return
-        self._falls += falls(times if self._last_time is None else np.concatenate([[self._last_time], times]))
+        with_last = times if self._last_time is None else np.concatenate([[self._last_time], times])
+        self._descents_over_ascents += descents_over_ascents(with_last)
         self._last_time = int(times[-1])
         if self._period[0] == self._period[1]:
             self._take(self._days[0], rows)
@@ -87,7 +88,7 @@ class SplitOnDisk:
 
     def _arranged(self, days: Iterable[date]) -> Iterable[Arranged]:
         for day in days:
-            rows, arrangement = self._parts.pop(day).arranged(newest_first=self._falls > 0)
+            rows, arrangement = self._parts.pop(day).arranged(newest_first=self._descents_over_ascents > 0)
             seams = [
                 seam
                 for seam, edge in zip((self._before, self._after), self._period, strict=True)

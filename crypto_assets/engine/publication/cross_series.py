@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 WITH, WITH_SHA256 = "with", "with_sha256"
 """Keys of a finding that say what it was compared with: the dataset, and the sha256 of its file."""
 
-Pieces = Callable[[], Iterable[pa.Table]]
+RowsOfDay = Callable[[], Iterable[pa.Table]]
 """Returns the rows of a day from the first on, in one or more pieces; may be called again."""
 
 
@@ -60,7 +60,7 @@ class Comparer:
         self._lake = lake
         self._ledger = ledger
 
-    def findings(self, series: Series, days: Mapping[Partition, Pieces]) -> dict[Partition, dict[str, Finding]]:
+    def findings(self, series: Series, days: Mapping[Partition, RowsOfDay]) -> dict[Partition, dict[str, Finding]]:
         """Return the finding of each comparison with a stored series, for each day."""
         checks = in_lake(series)
         if not checks or not days:
@@ -89,7 +89,7 @@ class Comparer:
         series: Series,
         checks: Sequence[Comparison],
         partition: Partition,
-        pieces: Pieces,
+        pieces: RowsOfDay,
         stored: Mapping[Series, _Other],
     ) -> dict[str, Finding]:
         findings: dict[str, Finding] = {}

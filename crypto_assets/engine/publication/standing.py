@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crypto_assets.machine.once import once
+from crypto_assets.machine.first_result import once
 from crypto_assets.model import Profile, State
 from crypto_assets.version import __version__
 

@@ -21,7 +21,7 @@ from crypto_assets.engine.archive.empty_days import why_empty
 from crypto_assets.engine.archive.life_span import WHOLE
 from crypto_assets.engine.day_outcomes import Day, DaysOf, Kept, Target, quarantine_files, refused
 from crypto_assets.engine.publication.contradictions import contradicted
-from crypto_assets.engine.publication.cross_series import Comparer, Pieces
+from crypto_assets.engine.publication.cross_series import Comparer, RowsOfDay
 from crypto_assets.engine.publication.neighbour_days import Near, read_near
 from crypto_assets.engine.publication.publication_delay import Delays
 from crypto_assets.engine.publication.publisher import Publisher
@@ -323,7 +323,7 @@ def _of_file(day: Day, verdict: Verdict) -> dict[str, Finding]:
     return findings
 
 
-def _pieces(day: Day) -> Pieces:
+def _pieces(day: Day) -> RowsOfDay:
     rows = day.in_hand
     return rows.pieces if isinstance(rows, RowsOnDisk) else lambda: [rows]
 

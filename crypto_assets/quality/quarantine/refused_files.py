@@ -99,7 +99,7 @@ class RefusedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class ShownContent:
     """The beginning of a refused file: a one-line description, and its first lines of text."""
 
     kind: str
@@ -287,23 +287,23 @@ def all_stored(states: Mapping[date, State | None]) -> bool:
     return bool(states) and all(state in there for state in states.values())
 
 
-def content_of(lake: Lake, file: RefusedFile, lines: int = 8) -> Content:
+def content_of(lake: Lake, file: RefusedFile, lines: int = 8) -> ShownContent:
     """Return the beginning of a refused file, unpacked if possible; never raises because of its content."""
     try:
         data = lake.store.get(file.path)
     except StoredDataError as error:
-        return Content(f"not read: {error}", ())
+        return ShownContent(f"not read: {error}", ())
     if data is None:
-        return Content("the bytes are missing, only the reason is left", ())
+        return ShownContent("the bytes are missing, only the reason is left", ())
     try:
         return _unpacked(data, lines)
     except DAMAGED_ZIP as error:
         raise_if_ours(error, file.path)
         kind = f"{len(data)} bytes that cannot be unpacked ({error})"
-        return Content(kind, _first_lines(io.BytesIO(data), lines))
+        return ShownContent(kind, _first_lines(io.BytesIO(data), lines))
 
 
-def _unpacked(data: bytes, lines: int) -> Content:
+def _unpacked(data: bytes, lines: int) -> ShownContent:
     """Return the beginning of a gzip, or of the first member of a zip; raises one of DAMAGED_ZIP for anything else.
 
     In a zip, only stored and deflated members are unpacked, as in collecting. Decoders of other methods raise their own
@@ -311,20 +311,20 @@ def _unpacked(data: bytes, lines: int) -> Content:
     """
     if data[:2] == b"\x1f\x8b":
         with gzip.open(io.BytesIO(data)) as unpacked:
-            return Content(f"gzip, {len(data)} bytes", _first_lines(unpacked, lines))
+            return ShownContent(f"gzip, {len(data)} bytes", _first_lines(unpacked, lines))
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = archive.infolist()
         names = ", ".join(f"{member.filename} ({member.file_size} bytes)" for member in members[:5])
         kind = f"zip, {len(data)} bytes, {len(members)} members: {names}"
         if not members:
-            return Content(kind, ())
+            return ShownContent(kind, ())
         if members[0].compress_type not in METHODS:
             kind += (
                 f"; the first is not unpacked: expected deflate, found compression method {members[0].compress_type}"
             )
-            return Content(kind, _first_lines(io.BytesIO(data), lines))
+            return ShownContent(kind, _first_lines(io.BytesIO(data), lines))
         with archive.open(members[0]) as unpacked:
-            return Content(kind, _first_lines(unpacked, lines))
+            return ShownContent(kind, _first_lines(unpacked, lines))
 
 
 def _first_lines(stream: IO[bytes] | gzip.GzipFile, count: int) -> tuple[str, ...]:

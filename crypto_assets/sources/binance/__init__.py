@@ -15,14 +15,14 @@ from crypto_assets.sources.binance.instruments import BinanceInstruments
 from crypto_assets.sources.binance.rest import BinanceRest
 from crypto_assets.sources.binance.rows import read_rows
 from crypto_assets.sources.binance.symbols import exchange_name, symbols_of
-from crypto_assets.sources.exchange import Exchange
 from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.limits import Limit
+from crypto_assets.sources.source_defaults import SourceDefaults
 
 _BAR_TIMEFRAMES = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1mo")
 
 
-class Binance(Exchange):
+class Binance(SourceDefaults):
     """Spot, USD-M and COIN-M futures."""
 
     name = "binance"

@@ -13,9 +13,9 @@ from crypto_assets.sources.bybit.archive import BybitFiles, feeds_of
 from crypto_assets.sources.bybit.instruments import BybitInstruments
 from crypto_assets.sources.bybit.rest import INTERVALS, BybitRest
 from crypto_assets.sources.bybit.symbols import exchange_name, symbols_of
-from crypto_assets.sources.exchange import Exchange
 from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.limits import Limit
+from crypto_assets.sources.source_defaults import SourceDefaults
 
 _MARKET_TYPES = ("spot", "linear", "inverse")
 _NOT_IN_BARS = dict.fromkeys(
@@ -29,7 +29,7 @@ _NOT_IN_SPOT = {
 }
 
 
-class Bybit(Exchange):
+class Bybit(SourceDefaults):
     """Spot, linear and inverse contracts; options are not read."""
 
     name = "bybit"

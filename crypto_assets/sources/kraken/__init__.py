@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from crypto_assets.model import Series
-from crypto_assets.sources.exchange import Exchange
 from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.feeds import ArchiveFeed, QueryFeed
 from crypto_assets.sources.kraken.files import KrakenFiles
@@ -18,6 +17,7 @@ from crypto_assets.sources.kraken.instruments import KrakenInstruments
 from crypto_assets.sources.kraken.rest import KrakenRest
 from crypto_assets.sources.kraken.symbols import exchange_symbol, symbols_of
 from crypto_assets.sources.limits import Limit
+from crypto_assets.sources.source_defaults import SourceDefaults
 
 # Those of REST (1, 5, 15, 30, 60, 240, 1440 minutes); its weeks begin on Thursdays, and 15 days are no timeframe of ours.
 _TIMEFRAMES = ("1m", "5m", "15m", "30m", "1h", "4h", "1d")
@@ -29,7 +29,7 @@ _NOT_IN_BARS = dict.fromkeys(
 _NOT_IN_TRADES = {"quote_amount": "Kraken's trades have price and volume in base only"}
 
 
-class Kraken(Exchange):
+class Kraken(SourceDefaults):
     """The spot market. Kraken's futures are another exchange (ccxt: krakenfutures)."""
 
     name = "kraken"

@@ -11,8 +11,8 @@ import pyarrow as pa
 from crypto_assets import datasets
 from crypto_assets.datasets.types import DECIMAL, INSTANT
 from crypto_assets.errors import BadContent
+from crypto_assets.sources.answer_symbol import require_name
 from crypto_assets.sources.kraken.symbols import names_of
-from crypto_assets.sources.named import require_name
 
 _TIME = re.compile(r"([0-9]{1,11})(?:\.([0-9]{1,9}))?", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,18})?", re.ASCII)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from crypto_assets.model import Series
-from crypto_assets.sources.exchange import Exchange
 from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.limits import Limit
 from crypto_assets.sources.okx.archive import OkxFiles
 from crypto_assets.sources.okx.instruments import OkxInstruments
 from crypto_assets.sources.okx.rest import BARS, OkxRest
 from crypto_assets.sources.okx.symbols import exchange_name, unified
+from crypto_assets.sources.source_defaults import SourceDefaults
 
 _ARCHIVED_BARS = "1m"
 
@@ -25,7 +25,7 @@ _NOT_IN_BARS = dict.fromkeys(
 _NOT_IN_TRADES = {"quote_amount": "OKX's trades have price and size only"}
 
 
-class Okx(Exchange):
+class Okx(SourceDefaults):
     """Spot, linear and inverse contracts. Options and index prices are left out."""
 
     name = "okx"

@@ -125,7 +125,7 @@ def test_memory_does_not_grow_with_a_large_file(lab: Lab, subject: Subject, monk
     rows = (rows * -(-MOST_ROWS // len(rows)))[:MOST_ROWS]
     # As for a file of gigabytes, with a smaller one.
     piece = len(b"".join(rows)) // 4
-    monkeypatch.setattr(packing, "MOST_WHOLE", piece)
+    monkeypatch.setattr(packing, "MOST_WHOLE_BYTES", piece)
     monkeypatch.setattr(packing, "PIECE_BYTES", piece)
     monkeypatch.setattr(formats_zip, "_CHUNK", piece // 2)
     monkeypatch.setattr(formats_gzip, "_CHUNK", piece // 2)

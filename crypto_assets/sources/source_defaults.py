@@ -1,4 +1,4 @@
-"""The base of a source that is an exchange: what most exchanges have in common. A source states only what is its own."""
+"""The base of all sources: what most of them have in common. A source states only what is its own."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _DELIVERY_HOUR = 8
 delivery futures)."""
 
 
-class Exchange:
-    """The usual facts of an exchange; see `crypto_assets.sources.Source` for what each means."""
+class SourceDefaults:
+    """The usual facts of a source; see `crypto_assets.sources.Source` for what each means."""
 
     archive_url = ""
     listing_url = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event
 
-from crypto_assets.machine.once import once
+from crypto_assets.machine.first_result import once
 
 
 def test_threads_that_ask_first_at_the_same_time_wait_for_one_of_them() -> None:
