@@ -18,7 +18,6 @@ from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.feeds import ArchiveFeed, Call, Page, QueryFeed, Timing, UserFilesFeed, Walk
 from crypto_assets.sources.limits import Limit
 from crypto_assets.sources.own_faults import Careful, own_faults
-from crypto_assets.sources.pieces import Pieces
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -260,6 +259,8 @@ def pieces(
     Raises:
         MalformedFile: the bytes do not match the key; SourceFault: the source's module failed on them.
     """
+    from crypto_assets.sources.pieces import Pieces  # it loads pyarrow, which many commands do without
+
     feed = feed_of(series, key)
     texts = feed.packing.texts(key, content)
     found = iter(Pieces(texts, lambda text: feed.parse(symbol, key, text, instrument)))
