@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import groupby
-
 from crypto_assets.model import Series
-from crypto_assets.sources.offers import Offer, offers
+from crypto_assets.sources.offers import alike, offers
 from docs_site.tables import table
 
 
 def of_series() -> str:
     """Return the table of everything that can be collected; timeframes that are alike share a row."""
-
-    def alike(one: Offer) -> tuple[str, ...]:
-        series = one.series
-        feeds = ", ".join(map(str, one.feeds))
-        return series.exchange, series.market_type, series.table, feeds, one.since
-
     rows = []
-    for (exchange, market_type, _, feeds, since), group in groupby(offers(), alike):
-        names = ", ".join(f"`{one.series.dataset}`" for one in group)
-        rows.append((exchange, market_type, names, feeds, since))
+    for group in alike(offers()):
+        first, names = group[0], ", ".join(f"`{one.series.dataset}`" for one in group)
+        rows.append((first.series.exchange, first.series.market_type, names, first.feeds_in_words, first.since))
     return table(("source", "market type", "datasets", "feeds, in order of preference", "since"), rows)
 
 

@@ -6,6 +6,7 @@ nor add a line. JSON escapes them by itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -48,6 +49,16 @@ def print_error(message: str) -> None:
     # Without rich: this must also work with hardly any memory left.
     first, *more = map(visible, message.split("\n"))
     click.echo("\n".join((f"{click.style('error:', fg='red')} {first}", *more)), err=True)
+
+
+def plain_table(*titles: str, numbers: Sequence[str] = ()) -> Table:
+    """Return a table without lines, with the titles of its columns; those of `numbers` stand to the right."""
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in titles:
+        table.add_column(title, no_wrap=True, justify="right" if title in numbers else "left")
+    return table
 
 
 def print_table(table: Table, *, markup: bool = False, fold: bool = False) -> None:

@@ -99,6 +99,16 @@ def load_configured() -> Any:
     return collection
 
 
+def known_collection() -> Any:
+    """Return the collection; an empty one if there is no file of it."""
+    from crypto_assets.config.collection import Collection
+    from crypto_assets.config.environment import settings
+    from crypto_assets.ledger.symbol_rules import load_known_collection
+
+    path = settings().config
+    return load_known_collection(path) if path.exists() else Collection.empty()
+
+
 def load_listed(*, required: bool = True) -> Any:
     """Return the collection as `load_configured`, after the symbols that its rules choose from were listed.
 

@@ -9,7 +9,8 @@ from typing import IO
 Content = bytes | mmap.mmap
 """The bytes of a file: in memory, or mapped from a temporary file that has no name."""
 
-_PIECE = 16 << 20
+GIVEN_BACK_BYTES = 16 << 20
+"""A reader of bytes on disk calls `give_back` each time it has read so many."""
 
 
 def mapped(file: IO[bytes]) -> mmap.mmap:
@@ -25,8 +26,8 @@ def digest_of(content: Content, algorithm: str = "sha256") -> str:
         digest.update(content)
         return digest.hexdigest()
     with memoryview(content) as view:
-        for start in range(0, len(view), _PIECE):
-            digest.update(view[start : start + _PIECE])
+        for start in range(0, len(view), GIVEN_BACK_BYTES):
+            digest.update(view[start : start + GIVEN_BACK_BYTES])
             give_back(content)
     return digest.hexdigest()
 

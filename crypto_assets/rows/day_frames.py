@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_CARRIED = "_crypto_assets_carried"
+_COLUMNS, _COMPUTED = "_crypto_assets_columns", "_crypto_assets_computed"
+"""Attributes of a frame of `days_of`: its columns as arrays, and what `computed_once` computed from it."""
 
 
 def days_of(frame: pd.DataFrame, bounds: np.ndarray) -> Iterator[pd.DataFrame]:
@@ -29,35 +30,32 @@ def days_of(frame: pd.DataFrame, bounds: np.ndarray) -> Iterator[pd.DataFrame]:
     columns = {name: array for name in frame.columns if (array := _array(frame[name])) is not None}
     for first, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         day = frame.iloc[first:end]
-        carried = {name: array[first:end] for name, array in columns.items()}
-        object.__setattr__(day, _CARRIED, carried)  # pandas takes a plain assignment for that of a column
+        # pandas takes a plain assignment for that of a column.
+        object.__setattr__(day, _COLUMNS, {name: array[first:end] for name, array in columns.items()})
+        object.__setattr__(day, _COMPUTED, {})
         yield day
 
 
 def array_of(frame: pd.DataFrame, name: str) -> np.ndarray:
     """Return a column of numbers of a check frame as it is in numpy."""
-    carried: np.ndarray | None = vars(frame).get(_CARRIED, {}).get(name)
+    carried: np.ndarray | None = vars(frame).get(_COLUMNS, {}).get(name)
     return frame[name].to_numpy() if carried is None else carried
 
 
 def times_us(frame: pd.DataFrame, name: str) -> np.ndarray:
     """Return a column of UTC times of a check frame as int64 microseconds since 1970."""
-    carried: np.ndarray | None = vars(frame).get(_CARRIED, {}).get(name)
+    carried: np.ndarray | None = vars(frame).get(_COLUMNS, {}).get(name)
     return epoch_us(frame[name]) if carried is None else carried
 
 
 def computed_once(frame: pd.DataFrame, name: str, compute: Callable[[], T]) -> T:
-    """Return what a function computes from a frame of `days_of`, computed once for each name; for other frames every time.
-
-    Args:
-        name: of what is computed; not a column's.
-    """
-    carried: dict[str, Any] | None = vars(frame).get(_CARRIED)
-    if carried is None:
+    """Return what a function computes from a frame of `days_of`, computed once for each name; for other frames every time."""
+    computed: dict[str, Any] | None = vars(frame).get(_COMPUTED)
+    if computed is None:
         return compute()
-    if name not in carried:
-        carried[name] = compute()
-    found: T = carried[name]
+    if name not in computed:
+        computed[name] = compute()
+    found: T = computed[name]
     return found
 
 

@@ -45,7 +45,6 @@ __all__ = [
     "get",
     "name_of",
     "names",
-    "parse",
     "pieces",
     "preferred_key",
     "query",
@@ -237,16 +236,6 @@ def expected_by(series: Series, day: date) -> datetime:
     if not found:
         return Span.of_days(day, day).end + ANSWERED_BY.missing_after
     return covered(series, day).end + found[0].timing.missing_after
-
-
-def parse(series: Series, symbol: str, key: str, content: Content, instrument: Instrument | None = None) -> pa.Table:
-    """Return all rows of one symbol in an archive file, in file order; raises as `pieces`."""
-    found = list(pieces(series, symbol, key, content, instrument))
-    if len(found) == 1:
-        return found[0]
-    import pyarrow as pa
-
-    return pa.concat_tables(found)
 
 
 def pieces(

@@ -8,13 +8,11 @@ from mmap import mmap
 
 from crypto_assets.errors import BadContainer
 from crypto_assets.machine.shortage import raise_if_ours
-from crypto_assets.model.content import give_back
+from crypto_assets.model.content import GIVEN_BACK_BYTES, give_back
 from crypto_assets.sources.formats_zip import most_unpacked
 
 _MAGIC = b"\x1f\x8b"
 _CHUNK, _PIECE = 1 << 20, 1 << 16
-_GIVEN_BACK = 16 << 20
-"""Bytes on disk after which the memory of those that were read is given back."""
 _GZIP = 16 + zlib.MAX_WBITS
 """zlib reads the header of gzip, and compares the checksum and the size at the end (RFC 1952)."""
 
@@ -75,7 +73,7 @@ class _Member:
             if not waiting:
                 waiting = self._content[self.end : self.end + _PIECE]
                 self.end += len(waiting)
-                if self.end % _GIVEN_BACK < _PIECE:
+                if self.end % GIVEN_BACK_BYTES < _PIECE:
                     give_back(self._content)
             found = unpack.decompress(waiting, _CHUNK)
             waiting = unpack.unconsumed_tail

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from crypto_assets.errors import BadContainer
 from crypto_assets.machine.shortage import raise_if_ours
-from crypto_assets.model.content import give_back
+from crypto_assets.model.content import GIVEN_BACK_BYTES, give_back
 
 MAX_UNPACKED_BYTES = 8 << 30
 """Larger than the largest day ever published (book tickers, some GB); a zip that claims more is a zip bomb."""
@@ -26,9 +26,6 @@ _LARGE = 64 << 20
 """Largest text of equal bars: a day of seconds without a trade has 9 MB."""
 
 _CHUNK = 1 << 20
-
-_GIVEN_BACK = 16 << 20
-"""Bytes on disk after which the memory of those that were read is given back."""
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Allowed compression methods of zip members. Other decoders raise their own errors, and take the memory that a damaged
@@ -138,7 +135,7 @@ class _MappedFile(io.RawIOBase):
         buffer[: len(found)] = found
         self._place += len(found)
         self._read += len(found)
-        if self._read > _GIVEN_BACK:
+        if self._read > GIVEN_BACK_BYTES:
             self._read = 0
             give_back(self._content)
         return len(found)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from itertools import groupby
 from typing import Literal
 
 from crypto_assets import sources
 from crypto_assets.model import ALL_TYPES, Series
 from crypto_assets.sources.published import why_unpublished
 
-__all__ = ["FeedFacts", "Offer", "offers"]
+__all__ = ["FeedFacts", "Offer", "alike", "offers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,11 @@ class Offer:
     null_columns: Mapping[str, str]
 
     @property
+    def feeds_in_words(self) -> str:
+        """`daily archive (final), REST (provisional)`."""
+        return ", ".join(map(str, self.feeds))
+
+    @property
     def since(self) -> str:
         """Where its history begins, in words."""
         first, *_, last = (self.feeds[0], *self.feeds)
@@ -54,6 +60,21 @@ def offers() -> Iterator[Offer]:
                 series = Series.named(name, market_type, dataset)
                 feeds = tuple(map(_facts, sources.get(name).feeds(series)))
                 yield Offer(series, feeds, why_unpublished(series))
+
+
+def alike(found: Iterable[Offer], beside: Callable[[Offer], object] = lambda _: None) -> Iterator[tuple[Offer, ...]]:
+    """Yield consecutive series that differ in their timeframe alone, to be shown on one line.
+
+    Args:
+        beside: returns what they must have in common besides their feeds.
+    """
+
+    def shared(one: Offer) -> tuple[object, ...]:
+        series = one.series
+        return series.exchange, series.market_type, series.table, one.feeds_in_words, one.since, beside(one)
+
+    for _, group in groupby(found, shared):
+        yield tuple(group)
 
 
 def _facts(feed: sources.ArchiveFeed | sources.QueryFeed) -> FeedFacts:

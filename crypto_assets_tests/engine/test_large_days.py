@@ -10,10 +10,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from crypto_assets import datasets, sources
+from crypto_assets import datasets
 from crypto_assets.engine.run_context import Stores
 from crypto_assets.ledger.partitions import Ledger
-from crypto_assets.model import Partition, Series, State
+from crypto_assets.model import Partition, Series, State, Track
 from crypto_assets.quality.quarantine.refused_files import refused_files
 from crypto_assets.quality.quarantine.retry import restorer
 from crypto_assets.rows.arrange import arranged
@@ -24,6 +24,7 @@ from crypto_assets.sources import formats_zip, packing
 from crypto_assets.storage.parquet_writing import describe, encode
 from crypto_assets.storage.warehouse import Warehouse
 from crypto_assets.transport import body
+from crypto_assets_tests.parsed import rows_of_file
 from crypto_assets_tests.published import text_of, zip_of
 from crypto_assets_tests.workbench import Workbench, entry, total
 
@@ -73,7 +74,7 @@ def bytes_from_memory(work: Workbench, day: date) -> bytes:
     """Return the file of a day that is read and written at once."""
     record = work.records()[BTC, "trades", day]
     assert record.source_file is not None
-    rows = sources.parse(TRADES, BTC, record.source_file.key, work.bytes_at(record.source_file.key))
+    rows = rows_of_file(Track(TRADES, BTC), record.source_file.key, work.bytes_at(record.source_file.key))
     dataset = datasets.get("trades")
     return encode(arranged(rows, dataset).rows, describe(TRADES, Partition(BTC, day), record.source_file), dataset)
 

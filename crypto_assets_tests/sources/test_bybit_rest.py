@@ -244,20 +244,24 @@ def said(said: dict[str, str], *rows: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("dataset", "answer", "found"),
     [
-        ("ohlcv_1d", said({"symbol": "ETHUSDT"}, BAR), "category linear, symbol ETHUSDT"),
-        ("ohlcv_1d", said({"symbol": "ETHUSDT"}), "category linear, symbol ETHUSDT"),
-        ("ohlcv_1d", said({"category": "inverse"}, BAR), "category inverse, symbol BTCUSDT"),
-        ("ohlcv_1w", said({"symbol": "ETHUSDT"}, BAR), "category linear, symbol ETHUSDT"),
-        ("funding_rates", said({}, EVENT, EVENT | {"symbol": "ETHUSDT"}), "category linear, symbol ETHUSDT"),
-        ("funding_rates", said({"category": "spot"}, EVENT), "category spot, symbol BTCUSDT"),
-        ("trades", said({}, trade(MS + 1, "b"), trade(MS - 1, "a") | {"symbol": "BTCPERP"}), "symbol BTCPERP"),
-        ("trades", said({"category": "spot"}, trade(MS - 1, "a")), "category spot, symbol BTCUSDT"),
+        ("ohlcv_1d", said({"symbol": "ETHUSDT"}, BAR), "rows of BTCUSDT, found those of ETHUSDT"),
+        ("ohlcv_1d", said({"symbol": "ETHUSDT"}), "rows of BTCUSDT, found those of ETHUSDT"),
+        ("ohlcv_1d", said({"category": "inverse"}, BAR), "category linear, found inverse"),
+        ("ohlcv_1w", said({"symbol": "ETHUSDT"}, BAR), "rows of BTCUSDT, found those of ETHUSDT"),
+        ("funding_rates", said({}, EVENT, EVENT | {"symbol": "ETHUSDT"}), "rows of BTCUSDT, found those of ETHUSDT"),
+        ("funding_rates", said({"category": "spot"}, EVENT), "category linear, found spot"),
+        (
+            "trades",
+            said({}, trade(MS + 1, "b"), trade(MS - 1, "a") | {"symbol": "BTCPERP"}),
+            "rows of BTCUSDT, found those of BTCPERP",
+        ),
+        ("trades", said({"category": "spot"}, trade(MS - 1, "a")), "category linear, found spot"),
     ],
 )
 def test_rows_of_another_symbol_or_category_are_refused(dataset, answer, found):
     day = date(2026, 2, 2) if dataset == "ohlcv_1w" else DAY
     now = LATER + timedelta(days=7)
-    with pytest.raises(BadContent, match=rf"expected rows of linear BTCUSDT, found .*{found}"):
+    with pytest.raises(BadContent, match=f"expected {found}"):
         walked(rest(dataset, "linear"), answer, day=day, now=now)
 
 
@@ -290,7 +294,7 @@ def test_questions_about_a_symbol():
     assert trades.row_time(btc, owned(trades, answer_of())) is None
     assert trades.row_time(btc, one_trade) == MIDNIGHT + timedelta(milliseconds=7)
     for feed, answer in ((bars, of_weeks), (trades, of_weeks), (trades, one_trade)):
-        with pytest.raises(BadContent, match="expected rows of linear ETHUSDT, found category linear, symbol BTCUSDT"):
+        with pytest.raises(BadContent, match="expected rows of ETHUSDT, found those of BTCUSDT"):
             feed.row_time(eth, answer)
     assert rest("funding_rates", "linear").first_row("BTC/USDT:USDT") is None
 

@@ -10,27 +10,9 @@ from typing import Any
 
 import click
 
-from crypto_assets.cli.console import err, out, print_table
+from crypto_assets.cli.console import err, out, plain_table, print_table
 from crypto_assets.cli.help import Help
-from crypto_assets.cli.options import DAY, coverage_of, filters, with_ledger
-
-
-def plain_table(*titles: str, numbers: Sequence[str] = ()) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in titles:
-        table.add_column(title, no_wrap=True, justify="right" if title in numbers else "left")
-    return table
-
-
-def known_collection() -> Any:
-    from crypto_assets.config.collection import Collection
-    from crypto_assets.config.environment import settings
-    from crypto_assets.ledger.symbol_rules import load_known_collection
-
-    path = settings().config
-    return load_known_collection(path) if path.exists() else Collection.empty()
+from crypto_assets.cli.options import DAY, coverage_of, filters, known_collection, with_ledger
 
 
 def _found(given: Any) -> list[Any]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import groupby
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from crypto_assets.cli.console import err, out, print_table
+from crypto_assets.cli.console import err, out, plain_table, print_table
 from crypto_assets.cli.help import Help
+from crypto_assets.cli.options import known_collection
 
 if TYPE_CHECKING:
     from crypto_assets.sources.offers import Offer
@@ -143,7 +143,6 @@ def _matching(exchange: str | None, market_type: str | None, dataset: str | None
 
 def _datasets(found: Iterable[Offer]) -> list[dict[str, Any]]:
     from crypto_assets import datasets as declared
-    from crypto_assets.cli.commands.catalog import known_collection
 
     configured = Counter(track.series for entry in known_collection().series for track in entry.tracks)
     return [
@@ -164,39 +163,22 @@ def _datasets(found: Iterable[Offer]) -> list[dict[str, Any]]:
 _NONE = "–"
 
 
-@dataclass(frozen=True, slots=True)
-class _Alike:
-    """What series must have in common to share a line."""
-
-    exchange: str
-    market_type: str
-    table: str
-    feeds: str
-    since: str
-    null: str
-    symbols: int
-
-
 def _grouped(found: Sequence[Offer], symbols: Mapping[tuple[str, str, str], int]) -> Iterable[dict[str, str]]:
     """Yield the lines of the table: consecutive timeframes that are alike share one."""
+    from crypto_assets.sources.offers import alike
 
-    def alike(one: Offer) -> _Alike:
-        series = one.series
-        count = symbols[series.exchange, series.market_type, series.dataset]
-        feeds = ", ".join(map(str, one.feeds))
-        null = ", ".join(one.null_columns)
-        return _Alike(series.exchange, series.market_type, series.table, feeds, one.since, null, count)
+    def count(one: Offer) -> int:
+        return symbols[one.series.exchange, one.series.market_type, one.series.dataset]
 
-    for same, group in groupby(found, alike):
-        first, *more = (one.series for one in group)
+    for first, *more in alike(found, lambda one: (tuple(one.null_columns), count(one))):
         yield {
-            "exchange": same.exchange,
-            "market type": same.market_type,
-            "dataset": " ".join([first.dataset, *(one.timeframe or one.dataset for one in more)]),
-            "feeds": same.feeds,
-            "since": same.since,
-            "null columns": same.null or _NONE,
-            "symbols": str(same.symbols or _NONE),
+            "exchange": first.series.exchange,
+            "market type": first.series.market_type,
+            "dataset": " ".join([first.series.dataset, *(one.series.timeframe or one.series.dataset for one in more)]),
+            "feeds": first.feeds_in_words,
+            "since": first.since,
+            "null columns": ", ".join(first.null_columns) or _NONE,
+            "symbols": str(count(first) or _NONE),
         }
 
 
@@ -246,8 +228,6 @@ def _print_reasons(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _print(rows: Iterable[Mapping[str, str]]) -> None:
-    from crypto_assets.cli.commands.catalog import plain_table
-
     lines = list(rows)
     table = plain_table(*lines[0], numbers=("symbols",))
     for line in lines:

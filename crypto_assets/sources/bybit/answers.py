@@ -15,16 +15,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from crypto_assets import datasets
 from crypto_assets.errors import BadContent
 from crypto_assets.model import Series
+from crypto_assets.rows.row_keys import numbers, places_among_equals
+from crypto_assets.sources.answer_symbol import require_name
 from crypto_assets.sources.bybit.amounts import in_base_and_quote
 from crypto_assets.sources.formats import in_schema, instants
 from crypto_assets.sources.formats_text import decimals, words
 from crypto_assets.sources.funding import intervals
-from crypto_assets.sources.places import places
 
 _BAR_CELLS = 7
 
@@ -62,12 +64,11 @@ def rows_of(key: str, series: Series, name: str, answer: Any) -> list[Any]:
     has_bars = series.table == "ohlcv" or any(isinstance(one, list) for one in found)
     owners = [result] if has_bars else found
     symbols = [one.get("symbol") if isinstance(one, dict) else None for one in owners]
-    other = next((symbol for symbol in symbols if symbol != name), name)
-    if result.get("category") != series.market_type or other != name:
+    if (category := result.get("category")) != series.market_type:
         raise BadContent(
-            f"{key}: expected rows of {series.market_type} {name}, found category {str(result.get('category'))[:60]}, "
-            f"symbol {str(other)[:60]}; nothing of this answer was stored"
+            f"{key}: expected category {series.market_type}, found {str(category)[:60]}; nothing of this answer was stored"
         )
+    require_name(key, name, symbols)
     return found
 
 
@@ -105,10 +106,19 @@ def trades(key: str, series: Series, name: str, answer: Any) -> pa.Table:
     columns |= in_base_and_quote(key, series.market_type, columns.pop("amount"), columns["price"])
     side = pa.chunked_array([pa.array([cells[4] for cells in found]).dictionary_encode()])
     columns["side"] = words(key, "side", side, {"Buy": "buy", "Sell": "sell"})
-    columns["trade_place"] = places(columns["trade_time"])
+    columns["trade_place"] = _places(columns["trade_time"])
     if series.market_type != "spot":
         columns["trade_uid"] = pa.chunked_array([pa.array([cells[3] for cells in found])])
     return in_schema(datasets.get("trades"), columns, len(found))
+
+
+def _places(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return for each row how many rows before it have its time (int32, from 0); the times may be in any order."""
+    us = numbers(times)
+    order = np.argsort(us, kind="stable")
+    found = np.empty(len(us), np.int32)
+    found[order] = places_among_equals(us[order])
+    return pa.chunked_array([pa.array(found)])
 
 
 def _cells(key: str, one: Any, names: Sequence[str]) -> list[str]:

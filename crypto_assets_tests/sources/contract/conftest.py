@@ -28,6 +28,7 @@ from crypto_assets.sandbox.world import World
 from crypto_assets.sources import facts
 from crypto_assets.transport.client import Client
 from crypto_assets.transport.guard import Guard
+from crypto_assets_tests.parsed import rows_of_file
 from crypto_assets_tests.sources.contract.subjects import OF_WORLD, SPARSE, SYMBOLS, Subject, markets
 from crypto_assets_tests.sources.contract.truth import Columns, true_rows
 
@@ -99,7 +100,7 @@ class Lab:
 
     def parsed(self, subject: Subject, key: str, content: bytes | None = None) -> pa.Table:
         content = self.content(subject, key) if content is None else content
-        return sources.parse(subject.series, subject.symbol, key, content, self.instrument(subject.track))
+        return rows_of_file(subject.track, key, content, self.instrument(subject.track))
 
     def pieces(self, subject: Subject, key: str, content: bytes) -> Iterator[pa.Table]:
         return sources.pieces(subject.series, subject.symbol, key, content, self.instrument(subject.track))
