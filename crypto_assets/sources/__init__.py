@@ -248,7 +248,7 @@ def pieces(
     Raises:
         MalformedFile: the bytes do not match the key; SourceFault: the source's module failed on them.
     """
-    from crypto_assets.sources.pieces import Pieces  # it loads pyarrow, which many commands do without
+    from crypto_assets.sources.file_pieces import Pieces  # it loads pyarrow, which many commands do without
 
     feed = feed_of(series, key)
     texts = feed.packing.texts(key, content)
