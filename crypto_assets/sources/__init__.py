@@ -241,17 +241,19 @@ def expected_by(series: Series, day: date) -> datetime:
 def pieces(
     series: Series, symbol: str, key: str, content: Content, instrument: Instrument | None = None
 ) -> Iterator[pa.Table]:
-    """Yield all rows of one symbol in an archive file, in file order: a short file at once, a long one in pieces.
+    """Yield all rows of one symbol in an archive file, in file order: a long file in pieces, unless its feed is `whole`.
 
     A file that is cut or damaged may show that at its end only, after pieces of it.
 
     Raises:
         MalformedFile: the bytes do not match the key; SourceFault: the source's module failed on them.
     """
-    from crypto_assets.sources.file_pieces import Pieces  # it loads pyarrow, which many commands do without
+    from crypto_assets.sources.file_pieces import Pieces, one_piece  # it loads pyarrow, which many commands do without
 
     feed = feed_of(series, key)
     texts = feed.packing.texts(key, content)
+    if feed.whole:
+        texts = one_piece(key, texts)
     found = iter(Pieces(texts, lambda text: feed.parse(symbol, key, text, instrument)))
     while True:
         with own_faults(series.exchange, key):  # of each step, not of what is done with its rows

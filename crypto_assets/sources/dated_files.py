@@ -25,6 +25,7 @@ class DatedFiles(ABC):
 
     final = True
     bundles = False
+    whole = False
     since = None
 
     @abstractmethod

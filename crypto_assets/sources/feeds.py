@@ -92,12 +92,20 @@ class ArchiveFeed(Protocol):
     def packing(self) -> Packing:
         """How the text of a file is packed."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether a row may depend on the rows beside it: then `parse` gets the whole text of a file, however long."""
+
     def parse(self, symbol: str, key: str, text: Text, instrument: Instrument | None = None) -> pa.Table:
         """Return all rows of one symbol in a text, in the columns of the dataset and in file order, amounts in base.
 
+        A piece must give the rows that it gives within its file. So no row may depend on the rows beside it, as an interval
+        between two rows does; a feed with such rows is `whole`. What the first lines of a file decide may hold for all
+        of it: they stand before every piece (`sources/file_pieces.py`).
+
         Args:
             symbol: unified.
-            text: of a file, or a piece of it with whole lines and the file's header.
+            text: of a file; of a long one that is not `whole` a piece, with whole lines and the first lines of the file.
             instrument: given if the series' facts say that amounts are in contracts.
 
         Raises:

@@ -7,7 +7,7 @@ later piece is parsed behind the first lines of the file, and the row that these
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from crypto_assets.errors import BadContainer, BadContent, NoRows
@@ -19,6 +19,23 @@ if TYPE_CHECKING:
     from crypto_assets.sources.packing import Text
 
 Parse = Callable[["Text"], "pa.Table"]
+
+
+MOST_JOINED_BYTES = 256 << 20
+"""The longest text of a file that must not be cut: memory has to hold it with its rows."""
+
+
+def one_piece(key: str, texts: Iterable[Text]) -> Iterator[Text]:
+    """Yield the pieces of a text as one; raises BadContent if it is too long, and what `texts` raises."""
+    joined = bytearray()
+    for text in texts:
+        joined += text
+        if len(joined) > MOST_JOINED_BYTES:
+            raise BadContent(
+                f"{key}: expected a text of at most {MOST_JOINED_BYTES} bytes, because its rows depend on each other, "
+                "found a longer one; look at it in quarantine/"
+            )
+    yield joined
 
 
 class Pieces:

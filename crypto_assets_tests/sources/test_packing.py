@@ -33,10 +33,10 @@ def _short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats_gzip, "_CHUNK", 4_000)
 
 
-def zipped(text: bytes) -> bytes:
+def zipped(text: bytes, name: str = "BTCUSDT-trades-2024-03-01.csv") -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("BTCUSDT-trades-2024-03-01.csv", text)
+        archive.writestr(name, text)
     return packed.getvalue()
 
 
@@ -79,6 +79,29 @@ def test_the_rows_of_the_pieces_are_the_rows_of_the_file(header: bytes, monkeypa
     assert len(pieces) > 1
     assert sum(piece.num_rows for piece in pieces) == whole.num_rows == 2_000
     assert [row for piece in pieces for row in piece.to_pylist()] == whole.to_pylist()
+
+
+def funding_file() -> tuple[str, bytes]:
+    """Return a file of OKX with the funding of 400 perpetuals every four hours, in the order of time; and its key."""
+    times = [1_709_222_400_000 + hours * 3_600_000 for hours in range(0, 24, 4)]
+    lines = [f"C{n}-USDT-SWAP,0.0001,{time}\n" for time in times for n in range(400)]
+    name = "allswap-fundingrates-2024-03-01"
+    text = "".join(["instrument_name,funding_rate,funding_time\n", *lines]).encode()
+    return f"cdn/okex/traderecords/swaprates/daily/20240301/{name}.zip", zipped(text, f"{name}.csv")
+
+
+def test_a_file_whose_rows_depend_on_each_other_is_not_cut():
+    key, content = funding_file()
+    assert len(list(CSV_IN_ZIP.texts(key, content))) > 3
+    (rows,) = sources.pieces(Series("okx", "linear", "funding_rates"), "C7/USDT:USDT", key, content)
+    assert rows["funding_interval_hours"].to_pylist() == [4] * 6
+
+
+def test_such_a_file_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatch):
+    key, content = funding_file()
+    monkeypatch.setattr("crypto_assets.sources.file_pieces.MOST_JOINED_BYTES", 50_000)
+    with pytest.raises(BadContent, match="at most 50000 bytes, because its rows depend on each other"):
+        list(sources.pieces(Series("okx", "linear", "funding_rates"), "C7/USDT:USDT", key, content))
 
 
 ONE_UNIT, SIX = "expected one unit of time", "Expected 6 columns|expected 6 columns"

@@ -53,6 +53,7 @@ class KrakenFiles:
     since = None
     universe = None
     packing = PLAIN
+    whole = False
 
     @property
     def folder(self) -> Folder:

@@ -82,6 +82,10 @@ class OkxFiles:
         return bool(self._tree.bundle)
 
     @property
+    def whole(self) -> bool:
+        return self.series.table == "funding_rates"  # an interval is the time between two rows
+
+    @property
     def since(self) -> date:
         return self._tree.since
 
