@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO
 
 from crypto_assets.errors import OutOfResources
+from crypto_assets.machine.shortage import raise_if_ours
 
 
 def temporary_file() -> IO[bytes]:
@@ -17,3 +20,13 @@ def temporary_file() -> IO[bytes]:
             f"expected a folder for temporary files, found none that can be written ({error.strerror}); set TMPDIR to one, "
             "then run this again"
         ) from error
+
+
+@contextmanager
+def temporary_disk() -> Iterator[None]:
+    """Raise OutOfResources, with the folder, if a temporary file that the block writes finds a full disk."""
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        raise_if_ours(error, f"a temporary file in {tempfile.gettempdir()} (another folder: TMPDIR)")
+        raise

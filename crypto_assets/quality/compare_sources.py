@@ -117,9 +117,12 @@ class SourceComparer:
         content, source = download(site, feed, found)
         first = day.replace(day=1)
         days = [first.replace(day=n + 1) for n in range(calendar.monthrange(first.year, first.month)[1])]
-        pieces = sources.pieces(*track, key, content, self._instruments.of(track, day))
-        parts, _ = days_of(track.series, pieces, key, (days[0], days[-1]), days)
-        return {day: whole(part.rows) for day, part in zip(days, parts, strict=True)}, source
+        rows: dict[date, pa.Table] = {}
+        for instrument, of_size in self._instruments.by_size(track, days):
+            pieces = sources.pieces(*track, key, content, instrument)
+            parts, _ = days_of(track.series, pieces, key, (days[0], days[-1]), of_size)
+            rows |= {one: whole(part.rows) for one, part in zip(of_size, parts, strict=True)}
+        return rows, source
 
     # ---- REST ------------------------------------------------------------------------------------------------------
 

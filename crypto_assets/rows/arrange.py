@@ -24,6 +24,7 @@ from crypto_assets.model import SHOWN_ROWS, Dataset
 from crypto_assets.model.correction import plain
 from crypto_assets.rows.on_disk import RowsOnDisk
 from crypto_assets.rows.row_keys import are_numbered, numbers, places_among_equals
+from crypto_assets.rows.take import take_rows
 from crypto_assets.rows.text_codes import text_codes
 from crypto_assets.rows.versions import different
 
@@ -70,7 +71,7 @@ def arranged(rows: pa.Table, dataset: Dataset, *, newest_first: bool = False) ->
     """
     kept, arrangement = order_of(rows, dataset, newest_first=newest_first)
     if kept is not None:
-        rows = rows.take(pa.array(kept))
+        rows = take_rows(rows, kept)
     if dataset.unnumbered_key and not are_numbered(dataset, rows):
         time, place = dataset.unnumbered_key
         at = rows.schema.get_field_index(place)
@@ -151,7 +152,7 @@ def _same_text(rows: pa.Table, text_id: str | None) -> tuple[np.ndarray, np.ndar
         return none, none
     doubled, differing = _doubled(rows, codes, order)
     if len(differing):  # of two texts with one code nothing is wrong
-        texts = [rows.column(text_id).take(pa.array(order[differing - back])) for back in (1, 0)]
+        texts = [take_rows(rows.select([text_id]), order[differing - back]).column(0) for back in (1, 0)]
         differing = differing[~different(*texts)]
     return np.sort(order[doubled]), order[differing[0] - 1 : differing[0] + 1] if len(differing) else none
 
@@ -178,7 +179,7 @@ def _doubled(rows: pa.Table, keys: np.ndarray, order: np.ndarray) -> tuple[np.nd
     places = np.flatnonzero(ordered[1:] == ordered[:-1])
     if not len(places):
         return places, places
-    one, other = rows.take(pa.array(order[places])), rows.take(pa.array(order[places + 1]))
+    one, other = take_rows(rows, order[places]), take_rows(rows, order[places + 1])
     unequal = np.zeros(len(places), dtype=bool)
     for left, right in zip(one.columns, other.columns, strict=True):
         unequal |= different(left, right)
@@ -187,7 +188,7 @@ def _doubled(rows: pa.Table, keys: np.ndarray, order: np.ndarray) -> tuple[np.nd
 
 def shown(rows: pa.Table, places: np.ndarray) -> tuple[Mapping[str, str], ...]:
     """Return some rows as text."""
-    return tuple({name: plain(value) for name, value in row.items()} for row in rows.take(pa.array(places)).to_pylist())
+    return tuple({name: plain(value) for name, value in row.items()} for row in take_rows(rows, places).to_pylist())
 
 
 def _described(rows: pa.Table, dataset: Dataset, place: int) -> str:

@@ -12,6 +12,7 @@ from crypto_assets.model import Dataset
 from crypto_assets.rows.arrange import AS_PUBLISHED, Arrangement, order_of
 from crypto_assets.rows.on_disk import PIECE_ROWS, RowsOnDisk, Spool
 from crypto_assets.rows.row_keys import are_numbered, numbers, places_among_equals
+from crypto_assets.rows.take import take_rows
 
 
 class DayOnDisk:
@@ -67,7 +68,7 @@ class DayOnDisk:
             if order is None:
                 part = rows.table.slice(start, PIECE_ROWS)
             else:
-                part = rows.table.take(pa.array(order[start : start + PIECE_ROWS]))
+                part = take_rows(rows.table, order[start : start + PIECE_ROWS])
             spool.add(part if places is None else places.in_piece(part))
             rows.give_back()
         return spool.done()

@@ -6,15 +6,13 @@ some 80 bytes a row, and is mapped: a table over it has no bytes of its own, and
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from mmap import mmap
 from typing import IO
 
 import pyarrow as pa
 
-from crypto_assets.machine.shortage import raise_if_ours
-from crypto_assets.machine.temporary import temporary_file
+from crypto_assets.machine.temporary import temporary_disk, temporary_file
 from crypto_assets.model import Dataset
 from crypto_assets.model.content import give_back, mapped
 from crypto_assets.rows.words import in_order_of_words
@@ -69,21 +67,27 @@ class Spool:
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
-        self._file: IO[bytes] = temporary_file()
-        self._writer = pa.ipc.new_file(self._file, dataset.schema)
+        self._file: IO[bytes] | None = None
+        self._writer: pa.ipc.RecordBatchFileWriter | None = None
         self.num_rows = 0
 
     def add(self, rows: pa.Table) -> None:
         """Append some rows; raises OutOfResources if the disk is full."""
-        try:
-            self._writer.write_table(in_order_of_words(rows, self._dataset))
-        except (OSError, MemoryError) as error:
-            raise_if_ours(error, f"a temporary file in {tempfile.gettempdir()}")
-            raise
+        with temporary_disk():
+            self._opened()[1].write_table(in_order_of_words(rows, self._dataset))
         self.num_rows += rows.num_rows
 
     def done(self) -> RowsOnDisk:
-        """Return the rows; nothing may be added any more."""
-        self._writer.close()
-        with self._file as file:
-            return RowsOnDisk(mapped(file))
+        """Return the rows; nothing may be added any more. Raises OutOfResources if the disk is full."""
+        with temporary_disk():
+            file, writer = self._opened()
+            writer.close()
+            with file:
+                return RowsOnDisk(mapped(file))
+
+    def _opened(self) -> tuple[IO[bytes], pa.ipc.RecordBatchFileWriter]:
+        """Return the file, which a day without rows never needs while others are written."""
+        if self._file is None or self._writer is None:
+            self._file = temporary_file()
+            self._writer = pa.ipc.new_file(self._file, self._dataset.schema)
+        return self._file, self._writer

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from crypto_assets.machine.temporary import temporary_file
+from crypto_assets.machine.temporary import temporary_disk, temporary_file
 from crypto_assets.model import Dataset, Partition, Series, SourceFile
 from crypto_assets.model.content import mapped
 from crypto_assets.rows.on_disk import RowsOnDisk
@@ -43,7 +43,7 @@ def encode(rows: pa.Table, metadata: Mapping[str, str], dataset: Dataset) -> byt
 
 def encode_on_disk(rows: RowsOnDisk, metadata: Mapping[str, str], dataset: Dataset) -> mmap:
     """Return the bytes that `encode` gives for the same rows, mapped from a temporary file; memory follows the row group."""
-    with temporary_file() as file:
+    with temporary_disk(), temporary_file() as file:
         with _writer(file, rows.table, metadata, dataset) as write:
             for group in rows.pieces(_GROUP_ROWS):
                 write(group)

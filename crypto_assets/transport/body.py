@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import tempfile
 import threading
 import time
 import zlib
@@ -20,9 +19,9 @@ from typing import IO
 
 import httpx
 
-from crypto_assets.errors import BadContainer
+from crypto_assets.errors import BadContainer, OutOfResources
 from crypto_assets.machine.shortage import raise_if_ours
-from crypto_assets.machine.temporary import temporary_file
+from crypto_assets.machine.temporary import temporary_disk, temporary_file
 from crypto_assets.model.content import Content, mapped
 from crypto_assets.transport.answer_memory import trim_memory
 from crypto_assets.transport.bounds import Bound
@@ -208,14 +207,14 @@ class Body:
 
     def _write(self, chunk: bytes) -> None:
         try:
-            if self._file is None:
-                self._file = temporary_file()
-                self._file.writelines(self.chunks)
-                self.chunks.clear()
-            self._file.write(chunk)
-        except OSError as error:
+            with temporary_disk():
+                if self._file is None:
+                    self._file = temporary_file()
+                    self._file.writelines(self.chunks)
+                    self.chunks.clear()
+                self._file.write(chunk)
+        except (OSError, OutOfResources):
             self.drop()  # a part of the bytes may be written: the next attempt begins again
-            raise_if_ours(error, f"a temporary file in {tempfile.gettempdir()}")
             raise
 
     def _keep_pace(self) -> None:
@@ -262,7 +261,7 @@ class Body:
             self.drop()
             raise BrokenRange(f"expected {expected} bytes, found {found}")
         if self._file is not None:
-            with self._file as file:
+            with temporary_disk(), self._file as file:
                 return mapped(file)
         return bytes(self.chunks[0]) if len(self.chunks) == 1 else b"".join(self.chunks)
 

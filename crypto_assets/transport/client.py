@@ -156,6 +156,9 @@ class Client:
             if error.status >= 500 and asked.permit is not None:
                 self._guard.failed(asked.permit, str(error), arrived=False)
             raise
+        finally:
+            body.drop()  # its bytes, and its file, would stay until the garbage is searched: an error refers to its request
+            asked.error = None
 
     def _attempts_of(self, asked: RequestState) -> httpx.Response:
         """Return the answer to the first successful attempt; raise the error of the last one."""

@@ -21,6 +21,7 @@ from crypto_assets.rows.on_disk import RowsOnDisk
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.sources import formats_zip, packing
+from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.parquet_writing import describe, encode
 from crypto_assets.storage.warehouse import Warehouse
 from crypto_assets.transport import body
@@ -95,9 +96,14 @@ def test_a_large_day_is_the_day_that_fits_into_memory(work: Workbench):
     assert again.warehouse_rows == outcome.warehouse_rows
 
 
+def not_at_once(*_: object, **__: object) -> None:
+    raise AssertionError("expected that a large day is handled in pieces, found that it is in memory at once")
+
+
 def test_a_large_day_that_is_stored_is_checked_again_from_disk(work: Workbench, monkeypatch: pytest.MonkeyPatch):
     first = work.collect(DAY, DAY).of(DAY, "trades")
     monkeypatch.setattr("crypto_assets.engine.publication.stored_file.MOST_ROWS", 1_000)
+    monkeypatch.setattr(Lake, "open", not_at_once)
     # Judged by another version of the checks: the stored day is checked anew.
     with psycopg.connect(work.url) as connection:
         connection.execute("UPDATE collection.partitions SET judged_by = 'before'")
@@ -175,12 +181,13 @@ def test_a_large_file_that_is_cut_is_refused_though_its_first_pieces_were_good(w
     assert work.in_warehouse("trades", BTC, DAY) == []
 
 
-def test_a_large_refused_file_is_restored_in_pieces(work: Workbench):
+def test_a_large_refused_file_is_restored_in_pieces(work: Workbench, monkeypatch: pytest.MonkeyPatch):
     expected = work.published(TRADES, BTC, DAY)
     key = work.key(TRADES, BTC, DAY)
     work.publish(key, work.bytes_at(key), checksum=b"0" * 64 + b"  x\n")
     assert work.collect(DAY, DAY).of(DAY, "trades").state is State.MISSING
     work.publish(key, work.bytes_at(key))
+    monkeypatch.setattr("crypto_assets.engine.archive.read_files.split_days", not_at_once)
     with (
         Ledger(work.url) as ledger,
         Warehouse(work.url) as warehouse,

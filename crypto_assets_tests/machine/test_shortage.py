@@ -185,7 +185,7 @@ def test_a_good_zip_is_read_without_one_file_descriptor_left() -> None:
 
 
 def test_a_good_zip_that_does_not_fit_into_memory_is_not_called_bad() -> None:
-    told = _unzipped(_zip(100 << 20), "memory", f"{32 << 20}")
+    told = _unzipped(_zip(30 << 20), "memory", f"{8 << 20}")
     assert told.startswith("OutOfResources a.zip: this process has not enough memory (MemoryError; ulimit -v is "), told
     with pytest.raises(BadContainer, match="expected a whole zip"):
         unzipped("a.zip", _zip(1 << 20)[:-30])

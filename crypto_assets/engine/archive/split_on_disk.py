@@ -16,6 +16,7 @@ from crypto_assets.rows.arrange import Arranged, descents_over_ascents, shown
 from crypto_assets.rows.arrange_on_disk import DayOnDisk
 from crypto_assets.rows.numbered import NUMBERED
 from crypto_assets.rows.row_keys import numbers
+from crypto_assets.rows.take import take_rows
 from crypto_assets.sources.epoch import microseconds
 
 _DAY_US = 86_400_000_000
@@ -57,7 +58,7 @@ class SplitOnDisk:
                 run = here[-1] - here[0] + 1 == len(here)
                 self._take(
                     _EPOCH + timedelta(days=int(day)),
-                    rows.slice(here[0], len(here)) if run else rows.take(pa.array(here)),
+                    rows.slice(here[0], len(here)) if run else take_rows(rows, here),
                 )
         self._rows += rows.num_rows
 
@@ -71,7 +72,7 @@ class SplitOnDisk:
         names = [self._dataset.time_column, *([self._number] if self._number else [])]
         columns = [numbers(rows.column(name)) for name in names if not rows.column(name).null_count]
         places = sorted({int(find(column)) for column in columns for find in (np.argmin, np.argmax)})
-        return rows.take(pa.array(places))
+        return take_rows(rows, np.array(places))
 
     def outline(self) -> pa.Table:
         """Return a few rows of each piece of each day, in file order, as `ReadFiles.rows` describes them."""
