@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -38,7 +37,8 @@ from crypto_assets.model.content import Content, digest_of
 from crypto_assets.model.provenance import together
 from crypto_assets.rows.on_disk import RowsOnDisk, whole
 from crypto_assets.storage.parquet import UnreadRows
-from crypto_assets.storage.refusal_reason import joined_reason, split_reason
+from crypto_assets.storage.reason_lock import writing_reasons
+from crypto_assets.storage.refusal_reason import Part, joined_reason, split_reason
 from crypto_assets.version import __version__
 
 if TYPE_CHECKING:
@@ -152,10 +152,6 @@ def refused(target: Target, day: date, error: CryptoAssetsError, kept: Kept = _N
     return Outcome(target.series, Partition(target.symbol, day), State.MISSING, reason, evidence)
 
 
-_WRITING = threading.Lock()
-"""Held while a reason is read and written again: several threads may refuse one file for different symbols."""
-
-
 def quarantine_files(
     lake: Lake,
     contents: Sequence[Content],
@@ -199,8 +195,9 @@ def quarantine(
         findings: the failed checks of the day, if its rows are known.
     """
     try:
-        with _WRITING:
-            return Kept(_quarantine(lake, key, content, error, target, days, source, findings))
+        sha256 = digest_of(content)
+        with writing_reasons(lake):
+            return Kept(_quarantine(lake, key, content, sha256, error, target, days, source, findings))
     except (OSError, StoreUnavailable, ConfigError, StoredDataError) as problem:
         found = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
         return Kept(problem=f"its bytes could not be kept in quarantine/ of {lake.url}: {found}")
@@ -210,16 +207,18 @@ def _quarantine(
     lake: Lake,
     key: str,
     content: Content,
+    sha256: str,
     error: CryptoAssetsError,
     target: Target,
     days: Sequence[date],
     source: ArchiveObject | SourceFile | None,
     findings: Mapping[str, Finding] | None,
 ) -> str:
-    parts: dict[str, Mapping[str, Any]] = dict(split_reason(lake.reason(lake.quarantine_path(key, content))))
-    former = parts.get(target.symbol, {})
+    parts: dict[Part, Mapping[str, Any]] = dict(split_reason(lake.reason(lake.quarantine_path(key, sha256))))
+    part = target.series.market_type, target.series.dataset, target.symbol
+    former = parts.get(part, {})
     failed = {name: _shown(found.evidence) for name, found in (findings or {}).items()}
-    parts[target.symbol] = {
+    parts[part] = {
         **error.evidence,
         "reason": str(error),
         "error": type(error).__name__,
@@ -233,13 +232,13 @@ def _quarantine(
         "etag": source.etag if source else "",
         "last_modified": source.last_modified.isoformat() if source and source.last_modified else None,
         "size_bytes": len(content),
-        "sha256": digest_of(content),
+        "sha256": sha256,
         "published_digest": getattr(source, "published_digest", None) or error.evidence.get("published"),
         "refused_at": former.get("refused_at") or datetime.now(UTC).isoformat(timespec="seconds"),
         "version": __version__,
         "findings": {**(former.get("findings") or {}), **({str(day): failed for day in days} if failed else {})},
     }
-    return lake.quarantine(key, content, joined_reason(parts, target.symbol))
+    return lake.quarantine(key, content, joined_reason(parts, part), sha256=sha256)
 
 
 def _shown(evidence: Mapping[str, Any]) -> dict[str, Any]:

@@ -349,14 +349,15 @@ class Lake:
             raise StoredDataError(f"{self.url}/{path}: expected a file, found none; materialise that partition first")
         return data
 
-    def quarantine(self, name: str, data: Content, reason: Mapping[str, Any]) -> str:
+    def quarantine(self, name: str, data: Content, reason: Mapping[str, Any], *, sha256: str = "") -> str:
         """Store refused bytes with their reason; return the path, relative to the lake.
 
         Args:
             name: the key of their archive object.
             reason: JSON-serialisable.
+            sha256: of the bytes, if the caller knows it.
         """
-        path = self.quarantine_path(name, data)
+        path = self.quarantine_path(name, sha256 or digest_of(data))
         self.store.put(path, data)
         try:
             self.store.put(f"{path}{REASON}", reason_text(reason))
@@ -368,9 +369,9 @@ class Lake:
             raise
         return path
 
-    def quarantine_path(self, name: str, data: Content) -> str:
-        """Return the path of refused bytes, relative to the lake."""
-        return f"quarantine/{safe_name(name)}.{digest_of(data)[:12]}"
+    def quarantine_path(self, name: str, sha256: str) -> str:
+        """Return the path of refused bytes with a sha256, relative to the lake."""
+        return f"quarantine/{safe_name(name)}.{sha256[:12]}"
 
     def reason(self, path: str) -> dict[str, Any]:
         """Return why the file at a path in quarantine/ was refused, as `checked_reason`; empty if there is no reason."""

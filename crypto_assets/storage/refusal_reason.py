@@ -37,23 +37,17 @@ def _findings(value: Any) -> Any:
 
 def _others(value: Any) -> Any:
     for other in mapping(value).values():
-        for name, one in mapping(other).items():
-            _OF_SYMBOL[name](one)
+        for name, field in _FIELDS.items():
+            if mapping(other).get(name) is not None:
+                field(other[name])
     return value
 
 
-_OF_SYMBOL: dict[str, _Field] = {
-    **dict.fromkeys(("reason", "error", "refused_at", "version"), text),
-    "days": _days,
-    "findings": _findings,
-}
-"""What a reason has of each symbol of a file of many."""
+Part = tuple[str, str, str]
+"""Market type, dataset and symbol: whose rows of a file were refused."""
 
-_SAME = (
-    *("exchange", "market_type", "dataset", "key", "source", "etag", "last_modified"),
-    *("size_bytes", "sha256", "published_digest"),
-)
-"""What is the same for all of them."""
+_SAME = ("exchange", "key", "source", "etag", "last_modified", "size_bytes", "sha256", "published_digest")
+"""What the parts of a file have from the first one, where they do not say otherwise."""
 
 _TEXTS = (
     *("error", "reason", "exchange", "market_type", "dataset", "symbol", "key", "source", "version"),
@@ -89,31 +83,49 @@ def checked_reason(content: bytes) -> dict[str, Any]:
     return dict(found)
 
 
-def split_reason(reason: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the reason of each symbol of a refused file; of most files there is one."""
+def part_of(reason: Mapping[str, Any]) -> Part:
+    """Return whose rows a reason is about; empty texts where it does not say."""
+    market_type, dataset, symbol = (str(reason.get(name) or "") for name in ("market_type", "dataset", "symbol"))
+    return market_type, dataset, symbol
+
+
+def split_reason(reason: Mapping[str, Any]) -> dict[Part, dict[str, Any]]:
+    """Return the reason of each part of a refused file. Most files have one; some have many symbols or market types."""
     same = {name: reason[name] for name in _SAME if name in reason}
-    found = {str(reason.get("symbol") or ""): {name: one for name, one in reason.items() if name != "others"}}
-    for symbol, one in (reason.get("others") or {}).items():
-        found[symbol] = {**same, **one, "symbol": symbol}
+    found = {part_of(reason): _alone(reason)}
+    for one in (reason.get("others") or {}).values():
+        found[part_of(one)] = {**same, **_alone(one)}
     return found
 
 
-def joined_reason(parts: Mapping[str, Mapping[str, Any]], first: str) -> dict[str, Any]:
-    """Return the reasons of the symbols of a file as one, whole for the first symbol; `split_reason` reads it."""
+def joined_reason(parts: Mapping[Part, Mapping[str, Any]], first: Part) -> dict[str, Any]:
+    """Return the reasons of the parts of a file as one, whole for the first part; `split_reason` reads it.
+
+    A reason without a symbol is left out: it could not be read, and the first one takes its place.
+    """
+    whole = _alone(parts[first])
     others = {
-        symbol: {name: part[name] for name in _OF_SYMBOL if part.get(name) is not None}
-        for symbol, part in sorted(parts.items())
-        if symbol and symbol != first
+        " ".join(part): {
+            name: value for name, value in _alone(one).items() if name not in _SAME or value != whole.get(name)
+        }
+        for part, one in sorted(parts.items())
+        if part[-1] and part != first
     }
-    return {**parts[first], **({"others": others} if others else {})}
+    return {**whole, **({"others": others} if others else {})}
+
+
+def _alone(reason: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in reason.items() if name != "others"}
 
 
 def reason_text(reason: Mapping[str, Any]) -> bytes:
-    """Return the bytes of a reason. Findings beyond the limit are left out: those of other symbols, then the first days'."""
+    """Return the bytes of a reason. Beyond the limit are left out, in this order: the findings of the other parts, their
+    evidence, the findings of the first days.
+    """
     findings = dict(reason.get("findings") or {})
-    if len(json.dumps(reason, default=str, indent=1)) > MOST_BYTES and "others" in reason:
-        bare = {symbol: {**one, "findings": {}} for symbol, one in reason["others"].items()}
-        reason = {**reason, "others": bare}
+    for bare in (_without_findings, _without_evidence):
+        if "others" in reason and len(json.dumps(reason, default=str, indent=1)) > MOST_BYTES:
+            reason = {**reason, "others": {name: bare(one) for name, one in reason["others"].items()}}
     while True:
         kept = {**reason, "findings": findings} if "findings" in reason else reason
         content = json.dumps(kept, default=str, indent=1, sort_keys=True).encode()
@@ -121,6 +133,14 @@ def reason_text(reason: Mapping[str, Any]) -> bytes:
             return content
         days = sorted(findings)
         findings = {day: findings[day] for day in days[(len(days) + 1) // 2 :]}
+
+
+def _without_findings(part: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: {} if name == "findings" else value for name, value in part.items()}
+
+
+def _without_evidence(part: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in part.items() if name in _FIELDS}
 
 
 def unreadable(why: str) -> dict[str, Any]:

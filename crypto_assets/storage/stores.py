@@ -9,11 +9,12 @@ the checked folder is the used folder.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import time
 from collections.abc import Container, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from io import BufferedIOBase
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -136,6 +137,19 @@ class FolderStore:
         finally:
             written.discard()
         return True
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other caller of this method out of the folder, of any process; no lock where the file system has none."""
+        if not os.path.isdir(self.root):  # noqa: PTH112  one call, no object
+            make_root(Path(self.root), self._mode)
+        folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with suppress(OSError):
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def stage(self, path: str, data: Content) -> _StagedFile:
         if not os.path.isdir(self.root):  # noqa: PTH112  one call, no object

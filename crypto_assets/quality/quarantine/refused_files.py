@@ -37,7 +37,8 @@ from crypto_assets.model import (
 )
 from crypto_assets.sources.formats_zip import DAMAGED_ZIP, METHODS
 from crypto_assets.storage.lake import REASON
-from crypto_assets.storage.refusal_reason import joined_reason, reason_text, split_reason
+from crypto_assets.storage.reason_lock import writing_reasons
+from crypto_assets.storage.refusal_reason import joined_reason, part_of, reason_text, split_reason
 
 if TYPE_CHECKING:
     from crypto_assets.config.collection import Collection
@@ -55,7 +56,7 @@ _DIGITS = re.compile(r"\.([0-9a-f]{12})$")
 
 @dataclass(frozen=True, slots=True)
 class RefusedFile:
-    """One file in quarantine/ as it was refused for one symbol, as described by the reason file next to it.
+    """One file in quarantine/ as it was refused for one series and symbol, as described by the reason file next to it.
 
     `path` is relative to the lake, `key` is the exchange's name of the object. If series and days are unknown, `series` is
     None and `days` is empty; `size_bytes` is None if the bytes are missing. `etag`, `sha256` and `published_digest` are
@@ -80,9 +81,9 @@ class RefusedFile:
     details: Mapping[str, Any]
 
     @property
-    def name(self) -> tuple[str, str]:
-        """The path and the symbol."""
-        return self.path, self.symbol
+    def name(self) -> tuple[str, Track | None]:
+        """The path, and the track if it is known: a file may have several symbols, market types or datasets."""
+        return self.path, None if self.series is None else Track(self.series, self.symbol)
 
     @property
     def exchange(self) -> str:
@@ -107,7 +108,8 @@ class ShownContent:
 
 
 def refused_files(lake: Lake, collection: Collection | None = None) -> list[RefusedFile]:
-    """Return every file in quarantine/, the latest first; one request for each. A file of many symbols is returned for each.
+    """Return every file in quarantine/, the latest first; one request for each. A file of many symbols or
+    market types is returned for each.
 
     Args:
         collection: gives series and symbol of files with old reasons.
@@ -228,7 +230,7 @@ def select(files: Iterable[RefusedFile], query: Query) -> list[RefusedFile]:
 
 
 def find(files: Sequence[RefusedFile], name: str) -> list[RefusedFile]:
-    """Return the file with a path, with or without `quarantine/`, or with the 12 digits at its end; once for each symbol.
+    """Return the file with a path, with or without `quarantine/`, or with the 12 digits at its end; once for each series and symbol.
 
     Raises:
         ConfigError: no file matches, or several do.
@@ -237,7 +239,7 @@ def find(files: Sequence[RefusedFile], name: str) -> list[RefusedFile]:
     found = [file for file in files if path in (file.path, file.path.removeprefix(FOLDER), file.path[-12:])]
     paths = {file.path for file in found}
     if len(paths) == 1:
-        return sorted(found, key=lambda file: file.symbol)
+        return sorted(found, key=lambda file: (str(file.series or ""), file.symbol))
     if paths:
         raise ConfigError(f"{name}: expected one file, found {len(paths)} with this ending; give the whole path")
     close = get_close_matches(path, [file.path for file in files], n=1, cutoff=0.3)
@@ -245,8 +247,8 @@ def find(files: Sequence[RefusedFile], name: str) -> list[RefusedFile]:
     raise ConfigError(f"{name}: not in quarantine/; {hint}")
 
 
-def states_now(ledger: Ledger, files: Sequence[RefusedFile]) -> dict[tuple[str, str], dict[date, State | None]]:
-    """Return the present states of the days of each file, by path and symbol; None for a day without a record."""
+def states_now(ledger: Ledger, files: Sequence[RefusedFile]) -> dict[tuple[str, Track | None], dict[date, State | None]]:
+    """Return the present states of the days of each file, by its name; None for a day without a record."""
     spans: dict[Track, list[date]] = {}
     for file in files:
         if file.series is not None:
@@ -335,11 +337,12 @@ def _first_lines(stream: IO[bytes] | gzip.GzipFile, count: int) -> tuple[str, ..
 
 
 def drop(lake: Lake, file: RefusedFile) -> None:
-    """Remove a refused file and its reason permanently; the bytes stay while another symbol has a reason."""
-    left = split_reason(lake.reason(file.path))
-    left.pop(str(file.details.get("symbol") or ""), None)
-    if left:
-        lake.store.put(f"{file.path}{REASON}", reason_text(joined_reason(left, min(left))))
-        return
-    lake.store.delete(file.path)
-    lake.store.delete(f"{file.path}{REASON}")
+    """Remove a refused file and its reason permanently; the bytes stay while another symbol or series has a reason."""
+    with writing_reasons(lake):
+        left = split_reason(lake.reason(file.path))
+        left.pop(part_of(file.details), None)
+        if left:
+            lake.store.put(f"{file.path}{REASON}", reason_text(joined_reason(left, min(left))))
+            return
+        lake.store.delete(file.path)
+        lake.store.delete(f"{file.path}{REASON}")
