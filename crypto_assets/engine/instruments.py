@@ -161,25 +161,34 @@ def ask_instruments(
         raise BadContent(
             f"{exchange} {market_type}: expected instruments, found an answer without any; nothing was changed"
         )
-    distinct, again = _first_of_each(found, lambda one: one.exchange_symbol)
+    distinct, again = _one_of_each(found, lambda one: one.exchange_symbol, query.has_ended)
     if again:
         raise BadContent(f"{exchange} {market_type}: expected each name once, found {', '.join(again[:5])} again")
-    distinct, twice = _first_of_each(distinct, lambda one: one.symbol)
-    return [one for one in distinct if one.symbol not in twice], twice, odd
+    distinct, twice = _one_of_each(distinct, lambda one: one.symbol, query.has_ended)
+    return distinct, twice, odd
 
 
-def _first_of_each(found: Sequence[Instrument], key: Callable[[Instrument], str]) -> tuple[list[Instrument], list[str]]:
-    """Return the first instrument of each key, and the keys, sorted, that are there again with the same status.
+def _one_of_each(
+    found: Sequence[Instrument], key: Callable[[Instrument], str], has_ended: Callable[[Instrument], bool]
+) -> tuple[list[Instrument], list[str]]:
+    """Return the instrument of each key, and the keys, sorted, of several: these are left out, contract sizes differ.
 
-    An exchange that tells ended instruments after those that trade may have both under one name, or for one symbol.
+    One that trades takes the place of those that have ended, as the exchange says. Nothing else decides between two. An
+    instrument that is told again with the same words is one.
     """
-    chosen: dict[str, Instrument] = {}
-    again = set()
+    by_key: dict[str, list[Instrument]] = {}
     for one in found:
-        first = chosen.setdefault(key(one), one)
-        if first is not one and first.status == one.status:
-            again.add(key(one))
-    return list(chosen.values()), sorted(again)
+        same = by_key.setdefault(key(one), [])
+        if one not in same:
+            same.append(one)
+    chosen, again = [], []
+    for name, same in by_key.items():
+        rivals = [one for one in same if not has_ended(one)] or same
+        if len(rivals) == 1:
+            chosen += rivals
+        else:
+            again.append(name)
+    return chosen, sorted(again)
 
 
 def _answers(client: Client, collection: Collection, exchange: str, query: InstrumentQuery) -> Iterator[Any]:
@@ -189,7 +198,7 @@ def _answers(client: Client, collection: Collection, exchange: str, query: Instr
             return
         answer = _ask(client, collection, exchange, query, call)
         yield answer
-        call = query.following(answer)
+        call = query.following(call, answer)
     raise BadContent(f"{exchange}: expected its instruments in at most {MOST_PAGES} answers, found more")
 
 

@@ -29,8 +29,11 @@ class InstrumentQuery(Protocol):
     def call(self) -> Call:
         """Return the request for the first page."""
 
-    def following(self, answer: Any) -> Call | None:
-        """Return the request for the page after an answer; None if it was the last one."""
+    def following(self, call: Call, answer: Any) -> Call | None:
+        """Return the request for the page after an answer, by the call that it answers; None if it was the last one."""
+
+    def has_ended(self, one: Instrument) -> bool:
+        """Return whether the exchange says that an instrument has ended: another one may have its name or symbol now."""
 
     def read(self, answer: Any) -> Sequence[Instrument]:
         """Return the instruments of an answer; raises BadContent if it is not what the exchange documents.
@@ -70,8 +73,11 @@ class InstrumentList(ABC):
     def urls(self, rest_url: str) -> Mapping[str, Any]:
         return {"public": rest_url}
 
-    def following(self, answer: Any) -> Call | None:  # noqa: ARG002  most answers are whole
+    def following(self, call: Call, answer: Any) -> Call | None:  # noqa: ARG002  most answers are whole
         return None
+
+    def has_ended(self, one: Instrument) -> bool:  # noqa: ARG002  most answers are of what trades
+        return False
 
     def read(self, answer: Any) -> list[Instrument]:
         return read_each(self.rows(answer), self._one, self._name)[0]

@@ -286,3 +286,15 @@ def test_contracts_that_have_ended_are_known_and_never_take_the_place_of_one_tha
         [],
         [],
     )
+
+
+def test_a_host_that_ignores_the_status_tells_those_that_trade_twice_and_no_more(bench, sandbox, client, monkeypatch):
+    real = dialect.Bybit._instruments_info
+
+    def deaf(self: Any, query: dict[str, str]) -> dict[str, Any]:
+        return real(self, {name: value for name, value in query.items() if name != "status"})
+
+    monkeypatch.setattr(dialect.Bybit, "_instruments_info", deaf)
+    found, twice, odd = ask_instruments(client, bench("linear", "ohlcv_1h").collection, "bybit", "linear")
+    assert ({one.symbol for one in found}, len(found), twice, odd) == ({LINEAR, "ETH/USDT:USDT"}, 2, [], [])
+    assert sum("instruments-info" in path for _, path in sandbox.requests()) == 2

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from operator import attrgetter
 
 import pytest
 
 from crypto_assets.engine.instruments import (
-    _first_of_each,
+    _one_of_each,
     instrument_query,
     instruments_of,
     markets_with_instruments,
@@ -23,6 +24,7 @@ from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Instrument, Series, Track
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.sources.bybit.instruments import BybitInstruments
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests import project
 from crypto_assets_tests.project import entry, key
@@ -184,13 +186,22 @@ def test_asking_imports_no_ccxt(mine):
     assert json.loads(done.stdout) == [3, False]
 
 
-def test_an_ended_instrument_never_takes_the_place_of_one_that_trades():
-    def made(name: str, symbol: str, status: str) -> Instrument:
+def test_only_an_instrument_that_has_ended_gives_its_name_or_symbol_to_another():
+    def made(name: str, symbol: str, status: str, size: int = 1) -> Instrument:
         base, _, quote = symbol.partition("/")
-        return Instrument("bybit", "spot", symbol, name, base, quote, status=status)
+        return Instrument("bybit", "spot", symbol, name, base, quote, status=status, contract_size=Decimal(size))
+
+    def chosen(*found: Instrument, of: str = "symbol") -> tuple[list[Instrument], list[str]]:
+        return _one_of_each(found, attrgetter(of), BybitInstruments("spot").has_ended)
 
     live, other, again = made("A", "A/USDT", "Trading"), made("B", "B/USDT", "Trading"), made("C", "B/USDT", "Trading")
-    ended, renamed = made("A", "OLD/USDT", "Closed"), made("OLDA", "A/USDT", "Closed")
-    assert _first_of_each([live, ended], lambda one: one.exchange_symbol) == ([live], [])
-    assert _first_of_each([live, renamed], lambda one: one.symbol) == ([live], [])
-    assert _first_of_each([other, again], lambda one: one.symbol) == ([other], ["B/USDT"])
+    ended, renamed = made("A", "OLD/USDT", "Closed"), made("OLDA", "A/USDT", "Closed", 10)
+    assert chosen(live, ended, of="exchange_symbol") == chosen(ended, live, of="exchange_symbol") == ([live], [])
+    assert chosen(live, renamed) == chosen(renamed, live) == ([live], [])
+    assert chosen(live, other, again) == ([live], ["B/USDT"])
+    # Another status alone does not say which of two contract sizes is meant.
+    halted = made("OLDA", "A/USDT", "PreLaunch", 10)
+    assert chosen(live, halted, other) == chosen(halted, live, other) == ([other], ["A/USDT"])
+    assert chosen(renamed, made("OLDER", "A/USDT", "Closed")) == ([], ["A/USDT"])
+    assert chosen(renamed) == ([renamed], [])
+    assert chosen(live, other, made("A", "A/USDT", "Trading")) == ([live, other], [])

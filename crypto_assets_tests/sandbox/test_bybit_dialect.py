@@ -228,15 +228,16 @@ def test_instruments_are_read(client, urls):
         query = BybitInstruments(market)
         answer = ask(client, urls, query.call())
         assert [one.symbol for one in query.read(answer)] == expected
-        following = query.following(answer)
+        following = query.following(query.call(), answer)
         assert (following is None) == (market == "spot")
         if following is not None:  # nothing has ended yet
             assert query.read(ask(client, urls, following)) == []
-            assert query.following(ask(client, urls, following)) is None
+            assert query.following(following, ask(client, urls, following)) is None
     page = client.get(
         f"{urls['rest_url']}/v5/market/instruments-info", params={"category": "linear", "limit": 1}
     ).json()
-    following = BybitInstruments("linear").following(page)
+    query = BybitInstruments("linear")
+    following = query.following(query.call(), page)
     assert following is not None
     assert [one.symbol for one in BybitInstruments("linear").read(ask(client, urls, following))] == [
         "BTC/USDT:USDT-240628"

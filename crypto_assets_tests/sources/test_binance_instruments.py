@@ -133,5 +133,5 @@ def test_an_answer_of_another_form_is_refused(answer):
 def test_one_call_asks_for_all_symbols_and_needs_no_ccxt(market_type, path, weight):
     asks = BinanceInstruments(market_type)
     call = asks.call()
-    assert (call.method, call.path, asks.following({})) == ("", path, None)
+    assert (call.method, call.path, asks.following(call, {})) == ("", path, None)
     assert call.endpoint == Endpoint("binance", market_type, "instruments", weight)

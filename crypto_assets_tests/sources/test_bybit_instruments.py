@@ -119,20 +119,22 @@ def test_a_perpetual_contract_that_was_delisted_keeps_its_symbol_and_says_until_
 def test_pages_of_instruments_are_followed_by_their_cursor():
     query = BybitInstruments("linear")
     assert dict(query.call().params) == {"category": "linear", "limit": 1000}
-    answer = {"retCode": 0, "result": {"list": [], "nextPageCursor": "first%3DA"}}
-    following = query.following(answer)
-    assert following is not None
-    assert dict(following.params) == {"category": "linear", "limit": 1000, "cursor": "first%3DA"}
-    assert query.following({"retCode": 0, "result": {"list": [], "nextPageCursor": ""}}) is None
     trading = contract("BTCUSDT", "BTC", "USDT", "USDT", None)
-    ended = trading | {"symbol": "OLDUSDT", "baseCoin": "OLD", "status": "Closed"}
-    after = query.following(answer_of(trading))
-    assert after is not None
-    assert dict(after.params) == {"category": "linear", "limit": 1000, "status": "Closed"}
-    more = query.following({"retCode": 0, "result": {"list": [ended], "nextPageCursor": "B"}})
-    assert more is not None
-    assert dict(more.params) == {"category": "linear", "limit": 1000, "status": "Closed", "cursor": "B"}
-    assert query.following(answer_of(ended)) is None
-    assert BybitInstruments("spot").following(answer_of(trading)) is None
+    closed = {"category": "linear", "limit": 1000, "status": "Closed"}
+    for rows in ([trading], []):  # what was asked for decides, not the rows
+        pages = [{"retCode": 0, "result": {"list": rows, "nextPageCursor": cursor}} for cursor in ("first%3DA", "")]
+        call, asked = query.call(), []
+        for page in (*pages, *pages):
+            following = query.following(call, page)
+            asked.append(following and dict(following.params))
+            call = following or call
+        assert asked == [
+            {"category": "linear", "limit": 1000, "cursor": "first%3DA"},
+            closed,
+            closed | {"cursor": "first%3DA"},
+            None,
+        ]
+    spot = BybitInstruments("spot")
+    assert spot.following(spot.call(), answer_of(trading)) is None
     with pytest.raises(BadContent, match="expected a symbol"):
         query.read(answer_of({"symbol": "BTCUSDT"}))

@@ -43,14 +43,18 @@ class BybitInstruments(InstrumentList):
     def call(self) -> Call:
         return self._call({})
 
-    def following(self, answer: Any) -> Call | None:
-        """Return the request for the page after an answer, or for the ended contracts; None if it was the last."""
-        result, rows = result_of(_WHAT, answer), list_of(_WHAT, answer)
-        has_ended = any(isinstance(one, dict) and one.get("status") == _ENDED for one in rows)
-        status: dict[str, str | int] = {"status": _ENDED} if has_ended else {}
-        if cursor := result.get("nextPageCursor"):
+    def following(self, call: Call, answer: Any) -> Call | None:
+        """Return the request for the page after an answer, or for the ended contracts; None if it was the last.
+
+        What was asked for decides, not the rows: a host that ignores `status` answers with those that trade once more.
+        """
+        status: dict[str, str | int] = {"status": _ENDED} if call.params.get("status") == _ENDED else {}
+        if cursor := result_of(_WHAT, answer).get("nextPageCursor"):
             return self._call({**status, "cursor": str(cursor)})
-        return self._call({"status": _ENDED}) if rows and not has_ended and self.market_type != "spot" else None
+        return None if status or self.market_type == "spot" else self._call({"status": _ENDED})
+
+    def has_ended(self, one: Instrument) -> bool:
+        return one.status == _ENDED
 
     def rows(self, answer: Any) -> list[Any]:
         return list_of(_WHAT, answer)[::-1]

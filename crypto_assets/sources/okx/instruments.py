@@ -46,9 +46,8 @@ class OkxInstruments(InstrumentList):
     def call(self) -> Call:
         return instruments_call("SPOT" if self.market_type == "spot" else "SWAP")
 
-    def following(self, answer: Any) -> Call | None:
-        swaps = self.market_type != "spot" and any(one["instType"] == "SWAP" for one in data_of("instruments", answer))
-        return instruments_call("FUTURES") if swaps else None
+    def following(self, call: Call, answer: Any) -> Call | None:  # noqa: ARG002  each kind has one answer
+        return instruments_call("FUTURES") if call.params["instType"] == "SWAP" else None
 
     def rows(self, answer: Any) -> list[Any]:
         return data_of("instruments", answer)
