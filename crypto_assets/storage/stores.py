@@ -140,7 +140,7 @@ class FolderStore:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep every other caller of this method out of the folder, of any process; no lock where the file system has none."""
+        """Keep every other caller of this method out of the folder, of any process, if its file system has locks."""
         if not os.path.isdir(self.root):  # noqa: PTH112  one call, no object
             make_root(Path(self.root), self._mode)
         folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)

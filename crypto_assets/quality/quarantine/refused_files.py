@@ -230,7 +230,7 @@ def select(files: Iterable[RefusedFile], query: Query) -> list[RefusedFile]:
 
 
 def find(files: Sequence[RefusedFile], name: str) -> list[RefusedFile]:
-    """Return the file with a path, with or without `quarantine/`, or with the 12 digits at its end; once for each series and symbol.
+    """Return the file with a path, with or without `quarantine/`, or with the 12 digits at its end, for each of its tracks..
 
     Raises:
         ConfigError: no file matches, or several do.
@@ -247,7 +247,9 @@ def find(files: Sequence[RefusedFile], name: str) -> list[RefusedFile]:
     raise ConfigError(f"{name}: not in quarantine/; {hint}")
 
 
-def states_now(ledger: Ledger, files: Sequence[RefusedFile]) -> dict[tuple[str, Track | None], dict[date, State | None]]:
+def states_now(
+    ledger: Ledger, files: Sequence[RefusedFile]
+) -> dict[tuple[str, Track | None], dict[date, State | None]]:
     """Return the present states of the days of each file, by its name; None for a day without a record."""
     spans: dict[Track, list[date]] = {}
     for file in files:
