@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import psycopg
 import pytest
@@ -11,11 +10,19 @@ import pytest
 from crypto_assets.defs.asset_checks import tables_of
 from crypto_assets.engine.publication.warehouse_rows import judge
 from crypto_assets.ledger.partitions import Ledger
-from crypto_assets.model import Outcome, Series, State, days_between
+from crypto_assets.model import Series, State, days_between
 from crypto_assets.quality.validate import Validator
 from crypto_assets.storage.database import Database
+from crypto_assets_tests.engine.one_symbol import (
+    DATED,
+    A,
+    collect,
+    of_day,
+    publish_trades,
+    record,
+    states,
+)
 from crypto_assets_tests.engine.world import (
-    World,
     at,
     klines,
     minutes,
@@ -24,36 +31,6 @@ from crypto_assets_tests.engine.world import (
     opens,
     trades,
 )
-from crypto_assets_tests.workbench import Result, entry
-
-A, B = "AAA/USDT", "BBB/USDT"
-PERPETUAL, DATED = "AAA/USDT:USDT", "AAA/USDT:USDT-240628"
-
-
-def collect(world: World, dataset: str, first: str, last: str, symbol: str = A, rest: bool = False) -> list[Outcome]:
-    """Collect some days of one symbol and return the outcome of each."""
-    market = "linear" if ":" in symbol else "spot"
-    world.work.entries = [entry(market, [dataset], [symbol], on("2017-01-01"), rest=rest)]
-    result: Result = world.work.collect(on(first), on(last))
-    found = [result.of(day, dataset, symbol, market) for day in days_between(on(first), on(last))]
-    assert result.tally.days == len(found)
-    assert len(result.tally.problems) == sum(
-        outcome.state in (State.MISSING, State.PENDING, State.DEGRADED) for outcome in found
-    )
-    return found
-
-
-def states(found: list[Outcome]) -> dict[State, list[int]]:
-    """Return the days of the month by state."""
-    days: dict[State, list[int]] = {}
-    for outcome in found:
-        days.setdefault(outcome.state, []).append(outcome.partition.day.day)
-    return days
-
-
-def record(world: World, day: str, dataset: str = "ohlcv_1m", symbol: str = A) -> Any:
-    return world.work.records()[symbol, dataset, on(day)]
-
 
 # ---- which bars are due ------------------------------------------------------------------------------------------------
 
@@ -141,16 +118,6 @@ def test_a_weekly_bar_that_opens_on_a_tuesday_is_stored_and_said(world):
 
 
 # ---- days without trades -----------------------------------------------------------------------------------------------
-
-
-def of_day(first_id: int, day: str, count: int = 24) -> tuple[str, int]:
-    """Return trades that reach from one end of a day to the other, and the next id."""
-    times = [at(day) + timedelta(hours=24) / count * n + timedelta(minutes=1) for n in range(count)]
-    return trades(first_id, times), first_id + count
-
-
-def publish_trades(world: World, day: str, text: str) -> None:
-    world.publish(f"data/spot/daily/trades/AAAUSDT/AAAUSDT-trades-{day}.zip", text)
 
 
 @pytest.mark.parametrize("empty_file", [False, True])

@@ -9,7 +9,7 @@ import pytest
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.ledger.unreported import unreported
 from crypto_assets.model import Series, State, days_between
-from crypto_assets_tests.engine.test_absence import (
+from crypto_assets_tests.engine.one_symbol import (
     PERPETUAL,
     A,
     collect,

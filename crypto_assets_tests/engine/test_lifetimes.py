@@ -15,7 +15,7 @@ from crypto_assets.engine.archive.review import Review, review
 from crypto_assets.ledger.gaps import gaps
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import State
-from crypto_assets_tests.engine.test_absence import A, collect, funding, of_day, publish_trades, record, states
+from crypto_assets_tests.engine.one_symbol import A, collect, funding, of_day, publish_trades, record, states
 from crypto_assets_tests.engine.world import World, at, eight_hours, minutes, not_looked_at, on
 from crypto_assets_tests.workbench import entry
 

@@ -15,7 +15,7 @@ from crypto_assets.engine.publication.warehouse_rows import judge
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import DAY, Outcome, Partition, Series, State, days_between
 from crypto_assets.storage.database import Database
-from crypto_assets_tests.engine.test_absence import A, B, collect, funding, record, states
+from crypto_assets_tests.engine.one_symbol import A, B, collect, funding, record, states
 from crypto_assets_tests.engine.test_lifetimes import look, others_go_on
 from crypto_assets_tests.engine.world import World, at, eight_hours, klines, minutes, not_looked_at, on, opens
 from crypto_assets_tests.published import key

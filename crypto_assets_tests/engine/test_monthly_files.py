@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from crypto_assets.model import State
-from crypto_assets_tests.engine.test_absence import PERPETUAL, collect, states
+from crypto_assets_tests.engine.one_symbol import PERPETUAL, collect, funding, states
 from crypto_assets_tests.engine.world import (
-    World,
     at,
     eight_hours,
-    fundings,
     minutes,
 )
-
-
-def funding(world: World, symbol: str, month: str, events: list[Any]) -> None:
-    world.monthly(symbol, month, fundings(events), "fundingRate", market="linear")
 
 
 def test_days_before_the_first_and_after_the_last_row_of_a_contract_have_no_data(world):

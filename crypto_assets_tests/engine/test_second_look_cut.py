@@ -10,7 +10,7 @@ import pytest
 from crypto_assets.engine.publication import storer
 from crypto_assets.engine.publication.storer import Storer
 from crypto_assets.model import State
-from crypto_assets_tests.engine.test_absence import PERPETUAL
+from crypto_assets_tests.engine.one_symbol import PERPETUAL
 from crypto_assets_tests.engine.test_contradictions import month
 from crypto_assets_tests.engine.world import World, on
 from crypto_assets_tests.storage.cut_connections import LosesAnAnswer, end_connections
