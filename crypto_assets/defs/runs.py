@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -114,35 +114,41 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
             if ending.is_set():  # between two runs Dagster ignores a signal
                 raise KeyboardInterrupt
             if not result.success:
-                failure, datasets = outlast(_host_down, url, result.run_id, request)
+                failure, failed = outlast(_host_down, url, result.run_id, request)
                 if failure:
-                    left = outlast(_reachable, url, collection, _Down(request, failure, datasets), left, skipped)
+                    left = outlast(_reachable, url, collection, _Down(request, failure, failed), left, skipped)
     return skipped
 
 
 @dataclass(frozen=True, slots=True)
 class _Down:
-    """A host that a run found down, and the datasets that it was asked for."""
+    """What kept a run from its days: the failure, and those of the hosts that its records name, `data.example.com:8443`."""
 
     request: Request
     failure: str
-    datasets: Sequence[str]
+    failed: Mapping[str, str]
 
     @property
     def exchange(self) -> str:
         return self.request.entry.exchange
 
-    @property
-    def hosts(self) -> dict[tuple[str, ...], str]:
-        """The failure by the host, as the preflight names them: that of the files, or of the API of a market type."""
-        from crypto_assets import sources
+    def hosts(self, collection: Collection) -> dict[tuple[str, ...], str]:
+        """The failures by the host as the preflight names it: that of the files, the listing, or the API of a market type.
 
-        market_type = self.request.entry.market_type
-        asked = {track.series for track in self.request.tracks if track.series.dataset in self.datasets}
-        files = any(sources.archives(series) for series in asked)
-        api = any(not sources.archives(series) for series in asked)
-        found = [("archive",)] * files + [("api", market_type)] * api
-        return {(self.exchange, *host): self.failure for host in found}
+        Only a host that has one of these addresses is known to be down; the preflight asks the others.
+        """
+        from crypto_assets import sources
+        from crypto_assets.text.urls import host_of
+
+        exchange = self.exchange
+        source, urls = sources.get(exchange), collection.urls(exchange)
+        addresses = {
+            (exchange, "api", self.request.entry.market_type): urls.rest_url or source.rest_url,
+            (exchange, "listing"): urls.listing_url or source.listing_url,
+            (exchange, "archive"): urls.archive_url or source.archive_url,
+        }
+        named = {host_of(url): host for host, url in addresses.items() if url}  # of one address for all, the files' stays
+        return {named[host]: failure for host, failure in self.failed.items() if host in named}
 
 
 def _reachable(
@@ -154,12 +160,13 @@ def _reachable(
 
     exchange, today = down.exchange, datetime.now(UTC).date()
     mine = [request for request in left if request.entry.exchange == exchange]
-    dropped: frozenset[Track] = frozenset()
+    dropped, failure = frozenset[Track](), down.failure
     if mine:
         with Ledger(url) as ledger:
-            dropped = preflight.check(collection, mine, ledger, today, down=down.hosts).never_asked
+            found = preflight.check(collection, mine, ledger, today, down=down.hosts(collection))
+        dropped, failure = found.never_asked, found.unreachable.get(exchange, failure)
     if dropped or not mine:
-        skipped.failures[exchange] = down.failure
+        skipped.failures[exchange] = failure
         skipped.tracks |= dropped
     kept = [
         replace(one, tracks=tuple(track for track in one.tracks if track not in dropped)) if one in mine else one
@@ -168,8 +175,8 @@ def _reachable(
     return [one for one in kept if one.tracks]
 
 
-def _host_down(url: str, run_id: str, request: Request) -> tuple[str, list[str]]:
-    """Return the failure of the host that a run could not reach, and the datasets that it was asked for.
+def _host_down(url: str, run_id: str, request: Request) -> tuple[str, dict[str, str]]:
+    """Return the failure of the host that a run could not reach, and the failures by the hosts that are known.
 
     The failure is "" if there was none or some days were collected.
 

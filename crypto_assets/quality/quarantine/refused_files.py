@@ -230,7 +230,7 @@ def select(files: Iterable[RefusedFile], query: Query) -> list[RefusedFile]:
 
 
 def find(files: Sequence[RefusedFile], name: str) -> list[RefusedFile]:
-    """Return the file with a path, with or without `quarantine/`, or with the 12 digits at its end, for each of its tracks..
+    """Return the file with a path, with or without `quarantine/`, or with the 12 digits at its end, for each of its tracks.
 
     Raises:
         ConfigError: no file matches, or several do.
