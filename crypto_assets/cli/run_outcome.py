@@ -56,8 +56,9 @@ class Asked:
         return {track.series.exchange for track in tracks}
 
     def why_not(self, series: Series, symbol: str) -> str:
-        """Return why a day has no record."""
-        return self.unknown.get(Track(series, symbol)) or self.unreachable.get(series.exchange, "")
+        """Return why a day has no record; "" if it was asked for, or would have been: then the run was stopped."""
+        track = Track(series, symbol)
+        return self.unknown.get(track) or (self.unreachable.get(series.exchange, "") if track in self.never_asked else "")
 
 
 def records_of(ledger: Any, requests: Sequence[Request]) -> list[Any]:
