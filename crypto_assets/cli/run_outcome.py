@@ -58,7 +58,9 @@ class Asked:
     def why_not(self, series: Series, symbol: str) -> str:
         """Return why a day has no record; "" if it was asked for, or would have been: then the run was stopped."""
         track = Track(series, symbol)
-        return self.unknown.get(track) or (self.unreachable.get(series.exchange, "") if track in self.never_asked else "")
+        return self.unknown.get(track) or (
+            self.unreachable.get(series.exchange, "") if track in self.never_asked else ""
+        )
 
 
 def records_of(ledger: Any, requests: Sequence[Request]) -> list[Any]:

@@ -147,7 +147,9 @@ class _Down:
             (exchange, "listing"): urls.listing_url or source.listing_url,
             (exchange, "archive"): urls.archive_url or source.archive_url,
         }
-        named = {host_of(url): host for host, url in addresses.items() if url}  # of one address for all, the files' stays
+        named = {
+            host_of(url): host for host, url in addresses.items() if url
+        }  # of one address for all, the files' stays
         return {named[host]: failure for host, failure in self.failed.items() if host in named}
 
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 _IN_TROUBLE = """
 WITH mine AS (
-    SELECT attempt_error, coalesce(attempt_error, reason) AS problem, evidence->>'failure' AS failure, evidence->>'host' AS host,
+    SELECT attempt_error, coalesce(attempt_error, reason) AS problem,
+        evidence->>'failure' AS failure, evidence->>'host' AS host,
         evidence->>'error' IN ('HostUnreachable', 'CircuitOpen') OR attempt_error LIKE %(unreachable)s AS unreachable,
         coalesce(attempt_error, reason) LIKE 'not tried:%%' AS given_up
     FROM collection.partitions

@@ -14,7 +14,6 @@ from crypto_assets.config.selection import Request
 from crypto_assets.model import Track
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
-from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests import project
 
 DAY = date(2024, 1, 1)
@@ -22,15 +21,14 @@ DOWN, UNKNOWN = "data.example.com refuses connections", "the exchange does not k
 
 
 def test_only_a_day_that_was_never_asked_for_gets_the_failure_of_the_host(
-    postgres_url_with_all_tables: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    postgres_url_with_tables: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     symbols = ["BTC/USDT", "ETH/USDT", "NO/USDT"]
     with SandboxServer(SyntheticArchive({"spot": ["BTCUSDT"]}, DAY, DAY, trades_per_day=2)) as server:
         made = project.make(
-            server, tmp_path, postgres_url_with_all_tables, monkeypatch, project.entry(["ohlcv_1m"], symbols, DAY)
+            server, tmp_path, postgres_url_with_tables, monkeypatch, project.entry(["ohlcv_1m"], symbols, DAY)
         )
         [one] = load_collection(made.home / "collection.yaml").series
-    migrate(postgres_url_with_all_tables)
     tracks = {track.symbol: track for track in (Track(*track) for track in one.tracks)}
     asked = Asked(
         [Request(one, tuple(tracks.values()), DAY, DAY)],

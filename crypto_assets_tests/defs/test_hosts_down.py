@@ -33,13 +33,13 @@ def failure_of(host: str, kind: str) -> CryptoAssetsError:
 @pytest.mark.parametrize("kind", ["down", "open"])
 @pytest.mark.parametrize(("down", "kept"), [("rest_url", "trades"), ("archive_url", "ohlcv_1h"), ("", "both")])
 def test_later_runs_skip_what_only_the_host_that_failed_has(
-    postgres_url_with_all_tables: str, kind: str, down: str, kept: str
+    postgres_url_with_tables: str, kind: str, down: str, kept: str
 ) -> None:
     day = date(2024, 1, 1)
     with (
         SandboxServer(SyntheticArchive({"linear": ["BTCUSDT"]}, day, YESTERDAY, trades_per_day=2)) as server,
         SandboxServer(SyntheticArchive({"linear": ["BTCUSDT"]}, day, YESTERDAY, trades_per_day=2)) as api,
-        Ledger(postgres_url_with_all_tables) as ledger,
+        Ledger(postgres_url_with_tables) as ledger,
     ):
         urls = {**server.urls("bybit"), "rest_url": api.urls("bybit")["rest_url"]}
         host = host_of(urls[down]) if down else NOWHERE
@@ -49,7 +49,8 @@ def test_later_runs_skip_what_only_the_host_that_failed_has(
         ]
         collection = parse_collection({"exchanges": {"bybit": urls}, "series": series})
         first, *_ = requests = [
-            Request(one, tuple(Track(*track) for track in one.tracks), YESTERDAY, YESTERDAY) for one in collection.series
+            Request(one, tuple(Track(*track) for track in one.tracks), YESTERDAY, YESTERDAY)
+            for one in collection.series
         ]
         # `trades` have an archive; yesterday is not in it yet, and is asked for over REST.
         [(of, symbol)] = first.tracks
