@@ -100,7 +100,7 @@ def warn_other_origins(exchanges: Iterable[str] | None = None, *, stacklevel: in
     if asked <= _TOLD or not now.config.exists():
         return
     lines: list[str] = []
-    with suppress(CryptoAssetsError):  # whoever reads says so
+    with suppress(CryptoAssetsError):  # the function that reads reports it
         if (url := database_that_is_there(now)) is not None:
             with Database(url, connections=1) as database:
                 lines = other_origins(database, load_collection(now.config), given)

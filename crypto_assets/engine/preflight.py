@@ -41,8 +41,8 @@ _ATTEMPTS = 2
 class Preflight:
     """The result: the requests that are left, and why the others were dropped.
 
-    `unreachable` has the failure of each exchange with an unreachable host, `never_asked` the tracks that are dropped for it:
-    every feed of theirs is unreachable. `unknown` says why the exchange does not know the symbol of a track; the other
+    `unreachable` has the failure of each exchange with an unreachable host, `never_asked` the tracks that are dropped for it,
+    because none of their feeds is reachable. `unknown` says why the exchange does not know the symbol of a track; the other
     datasets of that symbol are collected.
     """
 
@@ -237,6 +237,6 @@ def unknown_in_words(unknown: Mapping[Track, str]) -> list[str]:
         by_symbol.setdefault((track.series.exchange, track.series.market_type, track.symbol), []).append(track)
     found = []
     for first, *others in by_symbol.values():
-        more = f"; nor is it known for {', '.join(one.series.dataset for one in others)}" if others else ""
+        more = f"; it is not known for {', '.join(one.series.dataset for one in others)} either" if others else ""
         found.append(unknown[first] + more)
     return found

@@ -1,9 +1,9 @@
 """Lists the symbols of exchanges, and records them: what archives have, what the exchanges say, and who was in a top.
 
 Names in an archive are read with the instruments where these are known, else as the source splits them. A name that is no
-symbol of the market type (an index, an option) is left out; so is one that can be read in several ways, and it is told.
-Archives keep delisted symbols for ever, so the list is the
-universe without survivorship bias. A symbol that a listing does not have any more stays, and says since when.
+symbol of the market type (an index, an option) is left out. A name that can be read in several ways is left out too, and
+the command and the asset `universe` show it. Archives keep delisted symbols for ever, so the list is the universe without
+survivorship bias. A symbol that a listing does not have any more stays, and says since when.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ def _same_text(rows: pa.Table, text_id: str | None) -> tuple[np.ndarray, np.ndar
     if not (ordered[1:] == ordered[:-1]).any():
         return none, none
     doubled, differing = _doubled(rows, codes, order)
-    if len(differing):  # of two texts with one code nothing is wrong
+    if len(differing):  # two different texts may have the same code; then nothing is wrong
         texts = [take_rows(rows.select([text_id]), order[differing - back]).column(0) for back in (1, 0)]
         differing = differing[~different(*texts)]
     return np.sort(order[doubled]), order[differing[0] - 1 : differing[0] + 1] if len(differing) else none

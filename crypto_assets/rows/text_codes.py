@@ -12,7 +12,11 @@ _HALF = np.uint64(32)
 
 
 def text_codes(column: pa.ChunkedArray) -> np.ndarray:
-    """Return a 64-bit code of each text, which must not be null: 8 bytes a row in place of the texts."""
+    """Return a 64-bit code of each text, which must not be null.
+
+    Texts of one length, as UUIDs are, take 16 bytes a row and a copy of one chunk of the column. Texts of different lengths
+    become Python objects first: some 90 bytes a row.
+    """
     lengths = {int(length) for chunk in column.chunks if len(chunk) for length in np.unique(np.diff(_places(chunk)))}
     if len(lengths) == 1 and (length := lengths.pop()):
         return np.concatenate([_codes(chunk, length) for chunk in column.chunks])

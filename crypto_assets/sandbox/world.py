@@ -14,7 +14,7 @@ from crypto_assets.sandbox.market import Market, instant
 from crypto_assets.sandbox.outage import Quiet, SilentMarket
 
 NEVER = datetime(2100, 1, 1, tzinfo=UTC)
-"""The end of symbols that go on."""
+"""The end of a symbol that is still traded."""
 
 QUOTES = ("USDT", "USDC", "USD", "BTC", "ETH", "EUR")
 

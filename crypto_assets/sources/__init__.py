@@ -69,7 +69,7 @@ class Source(Protocol):
     archive_bans: frozenset[int]
     """HTTP statuses of its archive that mean a ban; else a 403 refuses one file."""
     ban_words: tuple[str, ...]
-    """Words of its errors that mean a ban, also inside an answer with status 200; spaces do not count."""
+    """Texts in its errors that mean a ban, also inside an answer with status 200. Spaces are ignored in the comparison."""
     first_ban_s: float
     """The seconds of a first ban, where an answer does not say how long; each further one counts as twice as long."""
     banned_together: frozenset[str]

@@ -9,7 +9,7 @@ A day before the oldest entry cannot be read any more. An entry counts once, by 
 edited the newest version is kept. A day is over an hour after its end, because sites and the caches in front of them may be
 late by as much (60 minutes is the example of `ttl` in RSS 2.0). Then it is not asked for again: an entry that comes later, or
 an edit, is not seen. An instant without a zone is UTC. Refused, because nobody could say what is missing or to which day it
-belongs: a feed that is no whole XML, an entry without a date, a zone with an unknown name.
+belongs: a feed that is cut or is not XML, an entry without a date, a zone with an unknown name.
 """
 
 from __future__ import annotations

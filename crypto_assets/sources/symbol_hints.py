@@ -1,4 +1,4 @@
-"""What a person may mean who writes an exchange's own name, or no stroke, in place of a unified symbol."""
+"""Suggests unified symbols to a person who wrote an exchange's own name (`BTCUSDT`), or forgot the slash."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST = 3
 def symbol_hint(exchange: str, market_type: str, text: str) -> str:
     """Return `; did you mean BTC/USDT (spot) or BTC/USDT:USDT (linear)?` for BTCUSDT, the asked market first; or "".
 
-    A text with a stroke is no name of an exchange: nothing is said about it.
+    A text with a slash is not an exchange's own name, so it gets no suggestion.
     """
     if market_type not in MARKET_TYPES or "/" in text or exchange not in sources.names():
         return ""

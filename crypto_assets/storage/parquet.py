@@ -46,7 +46,7 @@ TAIL_BYTES = 8
 """Bytes after the footer: its length (four bytes) and PAR1."""
 
 METADATA = "crypto_assets."
-"""Stands before the names of our metadata."""
+"""The prefix of the names of our metadata."""
 
 
 # ---- verifying --------------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Bounds on the size and duration of an answer, by the kind of request.
 
 A host can be hostile, broken, or replaced by something on the way. Its bytes are counted as they arrive and as they are
-unpacked, and never read beyond the bound: an answer costs at most its bound in memory. Only two large answers are read at a
-time.
+unpacked, and never read beyond the bound. A file of an archive with more than 32 MB is written to a temporary file; any other
+answer takes at most its bound in memory. Only two large answers are read at a time.
 """
 
 from __future__ import annotations

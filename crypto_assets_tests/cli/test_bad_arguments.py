@@ -154,7 +154,10 @@ def test_an_unknown_symbol_of_one_dataset_and_an_unknown_dataset_do_not_stop_the
     lines = [line for line in answer.err.splitlines() if line.startswith("error:")]
     assert len(lines) == 3
     assert lines[0].startswith("error: --dataset traids: not in ")
-    assert sum(line.endswith("Check `symbols` in collection.yaml; nor is it known for ohlcv_1h") for line in lines) == 1
+    assert (
+        sum(line.endswith("Check `symbols` in collection.yaml; it is not known for ohlcv_1h either") for line in lines)
+        == 1
+    )
 
 
 def test_collect_from_today_goes_to_today(plain: Command) -> None:

@@ -198,7 +198,7 @@ class _Span:
 
 
 def _one_by_one(tables: list[pa.Table]) -> Iterator[pa.Table]:
-    """Yield tables and forget each one then."""
+    """Yield each table and remove it from the list, so that its memory is free after use."""
     while tables:
         yield tables.pop(0)
 

@@ -103,7 +103,12 @@ class FarRows:
     first: str = ""
 
     def add(self, rows: pa.Table, times: np.ndarray, rows_before: int = 0) -> None:
-        """Look at some rows; `times` are theirs in microseconds, `rows_before` those of the file before them."""
+        """Count the far ones among some rows.
+
+        Args:
+            times: of the rows, in microseconds since 1970.
+            rows_before: the number of rows of the file before these.
+        """
         first, last = (microseconds(Partition("", day).start) for day in self.period)
         far = np.flatnonzero((times < first - _DAY_US) | (times >= last + 2 * _DAY_US))
         if len(far) and not self.count:

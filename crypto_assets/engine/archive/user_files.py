@@ -134,7 +134,7 @@ class UserFilesView:
         return httpx.Response(200, content=content, headers={"etag": f'"{md5}"'})
 
     def download(self, url: str, **_: object) -> tuple[bytes, httpx.Headers]:
-        """Return a day's bytes and the headers of `get`; raises as it."""
+        """Return a day's bytes and the headers of `get`; raises as `get`."""
         answer = self.get(url)
         return answer.content, answer.headers
 

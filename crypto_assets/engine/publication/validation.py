@@ -1,7 +1,8 @@
 """Checks many days of one series at once, or one day of millions of rows in pieces.
 
-Pandera's contract runs once over all days; the other checks are cheap numpy and run per day. If a batch breaks the contract,
-Pandera collects all failures and they are attributed to days, so that one bad day does not condemn the others.
+The contract is checked once over the rows of all days, first without Pandera. Only if some rows do not clearly meet it,
+Pandera looks at the rows and collects all failures; they are attributed to days, so that one bad day does not condemn the
+others. The other checks are cheap numpy and run for each day.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ def validate_pieces(series: Series, partition: Partition, pieces: Iterable[pa.Ta
         rows += len(frame)
         for fold in at_work.values():
             fold.add(frame)
-        if CONTRACT.name not in at_work or at_work[CONTRACT.name].finding().passed:  # of other rows none is made
+        # A profile can be computed only from rows that meet the contract.
+        if CONTRACT.name not in at_work or at_work[CONTRACT.name].finding().passed:
             profile.add(frame)
     if not rows:
         return Verdict({name: Finding(False, {"rows": 0}) for name in at_work})

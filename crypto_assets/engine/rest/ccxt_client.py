@@ -108,7 +108,7 @@ class RestApi:
     def _is_to_wait(self, call: Call, url: str, text: str, answer: Mapping[str, Any], attempt: int) -> bool:
         """Raise for an error inside a good answer, by ccxt's reading of it; return whether it only asks to wait.
 
-        The next attempt waits for the end of the pause, or says until when it is if that is long.
+        The next attempt waits until the pause ends. If the pause is long, it fails and names the end.
         """
         found = self._read_error(200, url, text, answer)
         if found is None:

@@ -42,7 +42,7 @@ class Okx(SourceDefaults):
         "funding": (Limit(10, 2, "requests"),),
         "public": (Limit(10, 2, "requests"),),
     }
-    # A missing file is 404; 200 requests a second got a 403 for long.
+    # A missing file is 404; after 200 requests a second it answered 403 for a long time.
     archive_bans = frozenset({403})
     banned_together = frozenset({"listing", "candles", "trades", "funding", "public"})
 

@@ -11,7 +11,7 @@ Funding: instrument_name,funding_rate,funding_time; all perpetuals in one file. 
         calls realizedRate. The interval is not published: see `sources/funding.py`.
 
 Names of columns are decided by the header of the file, in any order. Old headers are bilingual, in a Chinese encoding
-(`trade_id/…`), and some have no instrument_name: what comes before the stroke counts. Old files have rows in no order.
+(`trade_id/…`), and some have no instrument_name: what stands before the slash is the name. Old files have rows in no order.
 Sources: rows of such files that others have quoted, and their readers; sizes were proven by trades that rebuild their bar.
 """
 
@@ -95,7 +95,7 @@ def _table(dataset: str, key: str, text: bytes | bytearray) -> pa.Table:
 def _header(key: str, text: bytes | bytearray) -> tuple[list[str], bytes]:
     """Return the names in a header, and the text with these names as its header.
 
-    A bilingual name is `trade_id/` and bytes of any encoding. No byte of a Chinese letter is a comma, a stroke or a line end:
+    A bilingual name is `trade_id/` and bytes of any encoding. No byte of a Chinese letter is a comma, a slash or a line end:
     the second bytes of GBK begin at 0x40.
     """
     end = text.find(b"\n", 0, _MOST_HEADER)
