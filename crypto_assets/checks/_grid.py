@@ -12,9 +12,9 @@ from datetime import timedelta
 import numpy as np
 
 from crypto_assets.model import DAY, Series, bar_length
+from crypto_assets.model.epoch import DAY_US
 
 _MICROSECOND = timedelta(microseconds=1)
-DAY_US = DAY // _MICROSECOND
 
 
 def step_us(series: Series) -> int:

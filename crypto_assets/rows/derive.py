@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from crypto_assets import datasets
 from crypto_assets.datasets.types import DECIMAL, INSTANT
 from crypto_assets.model import bar_length
+from crypto_assets.model.epoch import midnight_us
 from crypto_assets.rows.frames import approximate
 from crypto_assets.rows.numpy_arrays import from_arrow, to_arrow
 from crypto_assets.rows.on_disk import RowsOnDisk
@@ -88,11 +89,8 @@ def bars_of_days(
         lives: of each day, as `longer_bars`.
     """
     times = from_arrow(bars.column("open_time"))
-    midnights = [(day.toordinal() - _EPOCH) * _DAY_US for day in days]
+    midnights = [midnight_us(day) for day in days]
     return _merge(bars, np.searchsorted(times, midnights), step // _MICROSECOND, length // _MICROSECOND, lives)[0]
-
-
-_EPOCH, _DAY_US = date(1970, 1, 1).toordinal(), 86_400_000_000
 
 
 def merge_bars(bars: pa.Table, step: timedelta, length: timedelta) -> pa.Table:

@@ -7,7 +7,6 @@ throughout where there are none.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from crypto_assets.model import Dataset
 from crypto_assets.model.correction import plain
+from crypto_assets.model.epoch import at_microseconds
 
 _PLACE_BITS = 26
 _SPAN_US = 1 << (63 - _PLACE_BITS)
@@ -103,9 +103,6 @@ def numbers(column: pa.ChunkedArray) -> np.ndarray:
     return column.cast(pa.int64()).to_numpy()
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
 def text_of_instant(us: int) -> str:
     """Return microseconds since 1970 as text, without the zone."""
-    return plain(_EPOCH + timedelta(microseconds=int(us)))
+    return plain(at_microseconds(int(us)))

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 from crypto_assets.errors import BadContent
 from crypto_assets.model import Instrument
-from crypto_assets.sources.epoch import at_milliseconds
+from crypto_assets.model.epoch import at_milliseconds
 from crypto_assets.sources.feeds import Call
 
 

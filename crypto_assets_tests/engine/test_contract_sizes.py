@@ -17,9 +17,9 @@ from crypto_assets.engine.instruments import refresh_instruments
 from crypto_assets.ledger.instruments import days_with_other_size, instruments_at, write_instruments
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Partition, Series, State
+from crypto_assets.model.epoch import EPOCH
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
-from crypto_assets.sources.epoch import EPOCH
 from crypto_assets.sources.facts import Facts
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests import project

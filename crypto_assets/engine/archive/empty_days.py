@@ -13,6 +13,7 @@ from crypto_assets.engine.archive.life_span import Edge, LifeSpan
 from crypto_assets.engine.archive.lifetime import LIFE
 from crypto_assets.engine.archive.locate import nothing_due
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
+from crypto_assets.model.epoch import day_at
 from crypto_assets.rows.bar_calendar import anchor_of, due
 from crypto_assets.rows.numbered import NUMBERED
 
@@ -38,7 +39,7 @@ def why_empty(
     if (times[1:] < times[:-1]).any():
         order = np.argsort(times, kind="stable")
         rows, times = rows.take(pa.array(order)), times[order]
-    bar_days = [date.fromordinal(_EPOCH + int(time // _DAY_US)) for time in times] if series.timeframe == "3d" else []
+    bar_days = [day_at(int(time)) for time in times] if series.timeframe == "3d" else []
     rule = due(series.timeframe or "", day, anchor_of(bar_days) or anchor)
     if rule.opens is False:
         return _with(nothing_due(series, symbol, day, rule), about, source)
@@ -63,10 +64,6 @@ def why_empty(
     elif series.timeframe in ("3d", "1w", "1mo"):
         reason = f"{key} has no bar of this day, and one is due: {rule.because}; it will be tried again when the file changes"
     return Outcome(series, partition, State.MISSING, reason, about, source)
-
-
-_DAY_US = 86_400_000_000
-_EPOCH = date(1970, 1, 1).toordinal()
 
 
 def _ids_run_on(series: Series, partition: Partition, rows: pa.Table, times: np.ndarray) -> dict[str, int] | None:

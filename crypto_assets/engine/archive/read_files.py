@@ -25,8 +25,8 @@ from crypto_assets.engine.instruments import converted
 from crypto_assets.errors import ChecksumMismatch, CryptoAssetsError, InvalidRows, MalformedFile
 from crypto_assets.model import ArchiveObject, Instrument, Series, SourceFile, Span, Track
 from crypto_assets.model.content import Content
+from crypto_assets.model.epoch import microseconds
 from crypto_assets.rows.arrange import Arranged, row_text
-from crypto_assets.sources.epoch import microseconds
 
 MEMORY_BYTES = 256 << 20
 """Bytes of shared files that are kept: a bundle of all trades of a day has some 200 MB."""

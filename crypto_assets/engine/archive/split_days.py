@@ -13,8 +13,8 @@ from crypto_assets import datasets
 from crypto_assets.checks._grid import step_us
 from crypto_assets.errors import InvalidRows
 from crypto_assets.model import SHOWN_ROWS, Dataset, Partition, Series
+from crypto_assets.model.epoch import DAY_US, microseconds
 from crypto_assets.rows.arrange import Arranged, arranged, descents_over_ascents, row_text, shown
-from crypto_assets.sources.epoch import microseconds
 
 
 def split_days(
@@ -110,7 +110,7 @@ class FarRows:
             rows_before: the number of rows of the file before these.
         """
         first, last = (microseconds(Partition("", day).start) for day in self.period)
-        far = np.flatnonzero((times < first - _DAY_US) | (times >= last + 2 * _DAY_US))
+        far = np.flatnonzero((times < first - DAY_US) | (times >= last + 2 * DAY_US))
         if len(far) and not self.count:
             self.first = f"row {rows_before + far[0]}: {row_text(rows, self.dataset, int(far[0]))}"
         self.count += len(far)
@@ -123,6 +123,3 @@ class FarRows:
                 f"{self.key}: expected times inside {self.period[0]} … {self.period[1]}, found {found}; the first is "
                 f"{self.first}"
             )
-
-
-_DAY_US = 86_400_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -12,14 +12,12 @@ import pyarrow as pa
 from crypto_assets import datasets
 from crypto_assets.engine.archive.split_days import FarRows
 from crypto_assets.model import SHOWN_ROWS, Partition, Series
+from crypto_assets.model.epoch import DAY_US, day_at, microseconds
 from crypto_assets.rows.arrange import Arranged, descents_over_ascents, shown
 from crypto_assets.rows.arrange_on_disk import DayOnDisk
 from crypto_assets.rows.numbered import NUMBERED
 from crypto_assets.rows.row_keys import numbers
 from crypto_assets.rows.take import take_rows
-from crypto_assets.sources.epoch import microseconds
-
-_DAY_US = 86_400_000_000
 
 
 class SplitOnDisk:
@@ -52,12 +50,12 @@ class SplitOnDisk:
             self._far.add(rows, times, self._rows)
             self._before.add(rows, np.flatnonzero(times < start))
             self._after.add(rows, np.flatnonzero(times >= end))
-            days = times // _DAY_US
+            days = times // DAY_US
             for day in np.unique(days):
                 here = np.flatnonzero(days == day)
                 run = here[-1] - here[0] + 1 == len(here)
                 self._take(
-                    _EPOCH + timedelta(days=int(day)),
+                    day_at(int(day) * DAY_US),
                     rows.slice(here[0], len(here)) if run else take_rows(rows, here),
                 )
         self._rows += rows.num_rows
@@ -103,9 +101,6 @@ class SplitOnDisk:
                     seam_shown=shown(first, np.arange(first.num_rows)),
                 )
             yield Arranged(rows, arrangement)
-
-
-_EPOCH = date(1970, 1, 1)
 
 
 class _Seam:

@@ -6,7 +6,7 @@ The rows have passed the blocking checks: they ascend in time, ids are unique, p
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ from crypto_assets.checks._times import start_us
 from crypto_assets.checks.outliers import CHECK as OUTLIERS
 from crypto_assets.checks.outliers import hours_of
 from crypto_assets.model import DAY, Partition, Profile, Series, bar_length
+from crypto_assets.model.epoch import at_microseconds
 from crypto_assets.rows.day_frames import array_of, times_us
 from crypto_assets.rows.numbered import NUMBERED
 from crypto_assets.sources.published import dataset_of
@@ -25,7 +26,6 @@ from crypto_assets.sources.published import dataset_of
 if TYPE_CHECKING:
     import pandas as pd
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MINUTE_US = 60_000_000
 
@@ -221,4 +221,4 @@ def _wider(span: tuple[int, int] | None, values: np.ndarray) -> tuple[int, int]:
 
 
 def _instant(us: int | np.int64) -> datetime:
-    return _EPOCH + timedelta(microseconds=int(us))
+    return at_microseconds(int(us))

@@ -25,9 +25,9 @@ import pyarrow as pa
 from crypto_assets import datasets
 from crypto_assets.errors import BadContent
 from crypto_assets.model import Partition, Series
+from crypto_assets.model.epoch import at_milliseconds, milliseconds
 from crypto_assets.rows.row_ends import step_of
 from crypto_assets.sources.answer_symbol import require_name
-from crypto_assets.sources.epoch import at_milliseconds, milliseconds
 from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.feeds import Call, Walk
 from crypto_assets.sources.funding import hours_of

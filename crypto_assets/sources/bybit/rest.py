@@ -25,11 +25,11 @@ import pyarrow as pa
 
 from crypto_assets.errors import BadContent, PermanentError
 from crypto_assets.model import DAY, Partition, Series
+from crypto_assets.model.epoch import at_microseconds, at_milliseconds, milliseconds
 from crypto_assets.rows.bar_calendar import days_of_bar
 from crypto_assets.rows.row_ends import step_of
 from crypto_assets.sources.bybit import answers
 from crypto_assets.sources.bybit.symbols import exchange_name
-from crypto_assets.sources.epoch import at_microseconds, at_milliseconds, milliseconds
 from crypto_assets.sources.feeds import Call, Page, Walk
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.sources.paging import by_time

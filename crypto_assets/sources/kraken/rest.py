@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from crypto_assets.errors import BadContent, PermanentError
 from crypto_assets.model import Partition, Series, bar_length
-from crypto_assets.sources.epoch import at_microseconds
+from crypto_assets.model.epoch import at_microseconds
 from crypto_assets.sources.feeds import Call, Page, Walk
 from crypto_assets.sources.kraken import rows
 from crypto_assets.sources.kraken.symbols import exchange_symbol

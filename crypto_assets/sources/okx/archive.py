@@ -25,7 +25,7 @@ from urllib.parse import unquote, urlsplit
 
 from crypto_assets.errors import HostRefused, ListingError
 from crypto_assets.model import ArchiveObject, Series, Span
-from crypto_assets.sources.epoch import milliseconds
+from crypto_assets.model.epoch import milliseconds
 from crypto_assets.sources.feeds import Digest, Timing
 from crypto_assets.sources.listings.json_index import JsonIndex
 from crypto_assets.sources.okx.rows import read_rows

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from crypto_assets.errors import PermanentError
 from crypto_assets.model import Partition, Series
-from crypto_assets.sources.epoch import microseconds
+from crypto_assets.model.epoch import microseconds
 from crypto_assets.sources.feeds import Call, Page, Walk
 from crypto_assets.sources.paging.by_number import numbers_of
 from crypto_assets.sources.paging.rows_of_pages import Read, between, ints

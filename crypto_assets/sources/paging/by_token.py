@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from crypto_assets.errors import PermanentError
 from crypto_assets.model import Partition
-from crypto_assets.sources.epoch import at_microseconds, microseconds
+from crypto_assets.model.epoch import at_microseconds, microseconds
 from crypto_assets.sources.feeds import Call, Page, Walk
 from crypto_assets.sources.paging.rows_of_pages import ints
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from crypto_assets import datasets
 from crypto_assets.model import Series
-from crypto_assets.sources.epoch import at_microseconds, microseconds
+from crypto_assets.model.epoch import at_microseconds, microseconds
 
 Read = Callable[[Any], pa.Table]
 """Returns the rows of an answer, in the columns of the dataset."""

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto_assets.sources.epoch import at_microseconds, at_milliseconds, microseconds, milliseconds
+from crypto_assets.model.epoch import (
+    DAY_US,
+    at_microseconds,
+    at_milliseconds,
+    day_at,
+    microseconds,
+    midnight_us,
+    milliseconds,
+)
 
 LATEST_US = 253_402_300_799_999_999
 """The last microsecond of the year 9999."""
@@ -20,6 +28,12 @@ def test_every_microsecond_comes_back(number: int) -> None:
     assert microseconds(instant) == number
     assert milliseconds(instant) == number // 1000
     assert at_milliseconds(number // 1000) <= instant < at_milliseconds(number // 1000) + timedelta(milliseconds=1)
+
+
+@given(st.integers(-LATEST_US // 10, LATEST_US))
+def test_every_microsecond_is_in_its_day(number: int) -> None:
+    day = day_at(number)
+    assert midnight_us(day) <= number < midnight_us(day) + DAY_US
 
 
 def test_numbers_of_exchanges_are_instants_in_utc() -> None:
