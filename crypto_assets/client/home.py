@@ -82,7 +82,7 @@ def from_ledger(use: Callable[[Ledger], T]) -> T:
 
 
 _TOLD: set[tuple[str, str]] = set()
-"""Homes and exchanges whose origins this process knows; a look that failed is not among them."""
+"""Homes and exchanges whose origins this process has read; one whose reading failed is tried again."""
 
 
 def warn_other_origins(exchanges: Iterable[str] | None = None, *, stacklevel: int = 3) -> None:

@@ -57,7 +57,7 @@ class Refreshed:
     """The result of listing one market: what changed in each source, new symbols in a top, and what went wrong.
 
     `unread` are names of the archive that are no symbols of the market type; `undecided` those that can be read in several
-    ways, with these.
+    ways, each with its readings.
     """
 
     exchange: str

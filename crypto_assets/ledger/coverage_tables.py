@@ -76,7 +76,7 @@ def status_json(one: Coverage) -> dict[str, Any]:
 
 
 def unchosen_json(one: Unchosen) -> dict[str, Any]:
-    """Return a dataset whose entry has no symbol yet in the form of `status_json`: no symbol, no days, and the reason."""
+    """Return the item of `status_json` for a dataset whose entry has no symbol yet: no symbol, no days, and the reason."""
     nothing = status_json(Coverage(one.exchange, one.market_type, "", one.dataset))
     return nothing | {"symbol": None, "entry": one.entry, "rule": one.rule, "reason": one.reason}
 

@@ -33,7 +33,7 @@ NO_VOLUME = (
 
 @dataclass(frozen=True, slots=True)
 class Unchosen:
-    """One dataset of an entry whose rule has chosen no symbol yet: nothing of it is collected, and no day can say so."""
+    """One dataset of an entry whose rule has chosen no symbol yet: nothing of it is collected, and no day shows that."""
 
     entry: str
     exchange: str

@@ -1,4 +1,4 @@
-"""Import modules and build what stays without Python's garbage collection, and then search for garbage seldom."""
+"""Switches Python's garbage collection off while lasting objects are made (imports, definitions), and makes it rare later."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NEW_OBJECTS, _YOUNGER_SEARCHES = 10_000, 20
 
 @contextmanager
 def no_search_for_garbage() -> Iterator[None]:
-    """Make what stays in the block without garbage collection, and exclude the present objects from every later collection.
+    """Collect no garbage inside the block, and exclude all objects that exist at its end from every later collection.
 
     An import creates no garbage, but Python searches all its objects again and again: 0.3 of the 1.7 CPU seconds for
     importing Dagster and the definitions. After the block Python searches seldom: that saves 0.1 of the 5.5 CPU seconds of

@@ -75,7 +75,7 @@ def acknowledgement_json(one: Acknowledgement) -> dict[str, Any]:
 
 
 def unchosen_json(one: Unchosen) -> dict[str, Any]:
-    """Return a dataset whose entry has no symbol yet in the form of a gap: symbol and day are null."""
+    """Return the gap for a dataset whose entry has no symbol yet: symbol and day are null."""
     return {
         "exchange": one.exchange,
         "market_type": one.market_type,

@@ -27,8 +27,8 @@ class World:
         first_day, last_day: for symbols without their own days; both included.
         trades_per_day: of every symbol; from 1,440 on every minute has a trade.
         now: objects published later do not exist yet; None: the real time. May be changed later: time passes.
-        delisted: symbols without their own days end with `last_day`. Else the exchanges list them still, as they did on that
-            day, and serve no later rows: instruments and contract sizes of a past period stay known.
+        delisted: symbols without their own days end with `last_day`. Otherwise the exchanges still list them, as on
+            that day, and serve no later rows: instruments and contract sizes of a past period stay known.
 
     A dated future such as BTCUSDT_240628 ends at 08:00 of the day in its name.
     """

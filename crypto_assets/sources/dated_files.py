@@ -18,7 +18,7 @@ _STAMPS = {"daily": r"(\d{4})-(\d{2})-(\d{2})", "monthly": r"(\d{4})-(\d{2})()"}
 
 @dataclass(frozen=True)
 class DatedFiles(ABC):
-    """The daily or the monthly files of one series; `key` of a subclass says all of their names."""
+    """The daily or the monthly files of one series; `key` of a subclass gives their names."""
 
     series: Series
     name: Literal["daily", "monthly"]
@@ -53,6 +53,6 @@ class DatedFiles(ABC):
 
     @cached_property
     def _key(self) -> re.Pattern[str]:
-        """The form of a key: the name may stand in it several times, and is always the same."""
+        """The form of a key; where it has the name several times, all must be equal."""
         form = re.escape(self.key(_NAME, _STAMP)).replace(_NAME, "([^/]+)", 1).replace(_NAME, r"\1")
         return re.compile(form.replace(_STAMP, _STAMPS[self.name]), re.ASCII)

@@ -63,7 +63,7 @@ class Rss(Collector):
         self.limits = {name.lower(): (Limit(1, 1.0, "requests"),) for name in feeds}
 
     def with_addresses(self, addresses: Mapping[str, str]) -> Rss:
-        """Return the source with these addresses beside its own, or instead of those of the same names."""
+        """Return the source with these addresses added to its own; they replace those of the same names."""
         return Rss({**self.addresses, **addresses}) if addresses else self
 
     def first(self, partition: Partition) -> Call:

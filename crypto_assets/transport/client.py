@@ -358,7 +358,7 @@ class View:
         return answer.extensions.get(_ON_DISK, answer.content), answer.headers
 
     def asked_to_wait(self, decision: WaitUntil, status: int, reason: str) -> None:
-        """Begin a cool-down of all processes that the text of an answer asks for (an error inside a 200)."""
+        """Make all processes pause, because the text of an answer asks for it (an error in an answer with status 200)."""
         self.client._guard.asked_to_wait(self.endpoint, decision, status, reason)
 
     def head(self, url: str) -> httpx.Response:

@@ -275,11 +275,11 @@ class Guard:
             self._breakers.succeeded(key)
 
     def asked_to_wait(self, endpoint: Endpoint, decision: WaitUntil, status: int, reason: str) -> None:
-        """Begin a cool-down that the text of an answer asks for (an error inside a 200)."""
+        """Begin a pause that the text of an answer asks for (an error in an answer with status 200)."""
         self._cool_down(endpoint, decision, status, reason)
 
     def _cool_down(self, endpoint: Endpoint, decision: WaitUntil, status: int, reason: str) -> None:
-        """Pause a budget; by a ban, every budget that has the same host."""
+        """Pause a budget; after a ban, every budget of the same host."""
         if decision.seconds is not None:
             reason += f" and asked to wait {decision.seconds:g} s"
         seconds, first_ban_s = decision.seconds, decision.first_s if decision.ban else None

@@ -225,7 +225,7 @@ def _of_ccxt(names: list[str], message: str, exchange: str, retry_after_s: float
 
 
 def banned_in_words(exchange: str, body: str) -> WaitUntil | None:
-    """Return the ban that the text of an error speaks of, whatever its status; None if it speaks of none."""
+    """Return the ban that the text of an error announces, whatever its status; None if it announces none."""
     shown = "".join(body.split())
     words = sources.get(exchange).ban_words
     return _ban(exchange, None) if any("".join(one.split()) in shown for one in words) else None

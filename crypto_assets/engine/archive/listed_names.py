@@ -23,7 +23,7 @@ class ReadNames:
     """The names of an archive as symbols.
 
     `symbols`: the exchange's own name of each symbol. `unread`: names that are no symbols of the market type, or stand for a
-    symbol that has another name. `undecided`: names that can be read in several ways, with these.
+    symbol that has another name. `undecided`: names that can be read in several ways, each with its readings.
     """
 
     symbols: Mapping[str, str]
@@ -88,7 +88,7 @@ def life_in_archive(
 ) -> tuple[date | None, date | None]:
     """Return the first and last day of a symbol with a file, None if there is none; raises as `names_of_market`.
 
-    The first day is None too where the archive's own beginning is all that is known: it says nothing about the symbol.
+    The first day is also None if only the beginning of the whole archive is known: it says nothing about the symbol.
     """
     site = ArchiveSite.of(client, collection, track.series)
     name = sources.name_of(*track)

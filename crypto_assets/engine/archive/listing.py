@@ -78,7 +78,7 @@ def _pages(site: ArchiveSite, listing: Listing, wanted: Wanted) -> Iterator[List
 
 
 def _page(site: ArchiveSite, listing: Listing, url: str, wanted: Wanted, asked: ListRequest) -> ListedPage:
-    """Return the page of a request; a good answer that asks to slow down is waited for and asked again, as a 429 is."""
+    """Return the page of a request; after an answer with status 200 that asks to slow down, wait and ask again."""
     attempt = 1
     while True:
         content = _content(site, url, wanted, asked)

@@ -1,6 +1,6 @@
 """Calls an exchange's REST API with ccxt's addresses, endpoints and error names, but through our own client.
 
-ccxt also reads the errors that an exchange puts inside a good answer (a 200 with `retCode` or `error`).
+ccxt also reads the errors that an exchange puts into an answer with status 200 (in `retCode` or `error`).
 A call with a path of its own is sent as it is, without ccxt.
 
 ccxt is imported here, on the first call. Its throttle, retries and pagination are not used: its throttle counts Binance's
@@ -106,7 +106,7 @@ class RestApi:
             raise PermanentError(f"{url}: expected an answer, found 404; check rest_url in collection.yaml") from None
 
     def _is_to_wait(self, call: Call, url: str, text: str, answer: Mapping[str, Any], attempt: int) -> bool:
-        """Raise for an error inside a good answer, by ccxt's reading of it; return whether it only asks to wait.
+        """Raise the error inside an answer with status 200, as ccxt reads it; return whether it only asks to wait.
 
         The next attempt waits until the pause ends. If the pause is long, it fails and names the end.
         """

@@ -96,7 +96,7 @@ class RestFeed:
         return feed is not None and feed.final
 
     def source_of(self, series: Series, symbol: str, rows: pa.Table) -> tuple[SourceFile, bytes]:
-        """Return the name and hash of rows from the feed, and their text; see the function."""
+        """Return the name and hash of rows from the feed, and their text; see `source_of` of this module."""
         return source_of(series, symbol, rows, self._collection.urls(series.exchange).feeds)
 
     def ask(self, series: Series, call: Call) -> Any:

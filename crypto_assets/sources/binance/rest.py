@@ -224,7 +224,7 @@ class BinanceRest(RestQuery):
     def row_time(self, symbol: str, answer: Any) -> datetime | None:
         if self.series.table == "funding_rates":
             times = [event["fundingTime"] for event in self._events(symbol, answer)]
-        else:  # bars do not say whose they are
+        else:  # bars do not name their symbol
             times = [row[0] for row in _rows(answer)]
         return at_milliseconds(int(times[0])) if times else None
 

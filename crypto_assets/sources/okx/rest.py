@@ -151,7 +151,7 @@ class OkxRest(RestQuery):
     def row_time(self, symbol: str, answer: Any) -> datetime | None:
         found = data_of("rows", answer)
         try:
-            if self._table == "funding_rates":  # bars do not say whose they are
+            if self._table == "funding_rates":  # bars do not name their symbol
                 require_name(self.source_key(symbol), exchange_name(symbol), (one["instId"] for one in found))
             time = found and (found[0]["fundingTime"] if self._table == "funding_rates" else found[0][0])
             return at_milliseconds(int(time)) if time else None
