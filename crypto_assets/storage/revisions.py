@@ -92,8 +92,8 @@ def differs(url: str, found: str) -> OtherVersion:
     # The revision is ours: either somebody changed the tables, or the statement is wrong.
     problem = OtherVersion(
         f"Postgres at {postgres_place(url)}: expected the tables of crypto_assets {__version__} (revision {HEAD}), found: "
-        f"{found.strip().partition(chr(10))[0][:300]}; if somebody has changed them, or restored a part: {_BROKEN}; if "
-        "nobody has, it is a mistake of crypto_assets: please report it"
+        f"{found.strip().partition(chr(10))[0][:300]}; if they were made before the first release, or somebody has changed "
+        f"them, or restored a part: {_BROKEN}; if not, it is a mistake of crypto_assets: please report it"
     )
     problem.explained = False
     return problem

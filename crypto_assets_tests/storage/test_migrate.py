@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 
-from crypto_assets.errors import PostgresUnavailable
+from crypto_assets.errors import OtherVersion, PostgresUnavailable
 from crypto_assets.model import Series, Track
 from crypto_assets.storage.market_views import VIEWS
 from crypto_assets.storage.migrations import HEAD, migrate
+from crypto_assets.storage.migrations.columns import COLUMNS
 from crypto_assets.storage.warehouse import TABLES, Warehouse
 from crypto_assets_tests.storage.test_warehouse import DAY, query, url
 
@@ -49,6 +52,42 @@ def test_an_empty_database_is_migrated_and_a_second_time_nothing_happens(postgre
 def test_the_newest_revision_is_the_one_that_is_looked_for(postgres_url: str) -> None:
     migrate(postgres_url)
     assert query(postgres_url, "SELECT version_num FROM collection.migrations") == [(HEAD,)]
+
+
+def test_the_columns_that_a_start_looks_for_are_those_of_a_new_database(url: str) -> None:
+    found: dict[str, list[str]] = {}
+    for schema, table, column, _ in schema_of(url):
+        if schema == "collection":
+            found.setdefault(table, []).append(column)
+    assert found == COLUMNS, "the tables have changed: add a revision, and write their columns in migrations/columns.py"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "ALTER VIEW collection.coverage RENAME COLUMN provisional TO early",
+            "found: no column collection.coverage.provisional; ",
+        ),
+        ("DROP VIEW collection.gaps", 'found: relation "collection.gaps" does not exist; '),
+        (
+            "DROP VIEW collection.coverage; ALTER TABLE collection.growth DROP COLUMN rows",
+            'found: no column collection.growth.rows, relation "collection.coverage" does not exist; ',
+        ),
+        ("ALTER TABLE collection.growth ADD COLUMN mine text", ""),
+    ],
+)
+def test_a_start_names_what_an_earlier_database_does_not_have_and_what_to_do(url: str, change: str, said: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute(change)
+    before = schema_of(url)
+    if said:
+        with pytest.raises(OtherVersion, match=re.escape(said)) as told:
+            migrate(url)
+        assert "or name another database in CRYPTO_ASSETS_POSTGRES_URL and collect again" in str(told.value)
+    else:
+        migrate(url)  # a column of somebody's own is no fault
+    assert schema_of(url) == before
 
 
 def test_many_may_migrate_at_once(postgres_url: str) -> None:

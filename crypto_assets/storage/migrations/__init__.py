@@ -9,6 +9,7 @@ import psycopg
 from crypto_assets.errors import ConfigError
 from crypto_assets.storage.database import connected
 from crypto_assets.storage.market_tables import make_tables, missing_tables
+from crypto_assets.storage.migrations.columns import missing_columns
 from crypto_assets.storage.patience import outlast
 from crypto_assets.storage.postgres_faults import unavailable
 from crypto_assets.storage.revisions import HEAD, LOCK, MISFITS, differs, revision
@@ -20,12 +21,13 @@ _FORBIDDEN = (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTr
 
 
 def migrate(url: str) -> None:
-    """Bring the database up to date; three short queries if it already is. Safe from many processes at once.
+    """Bring the database up to date; four short queries if it already is. Safe from many processes at once.
 
     The revisions create the tables of `collection`, the datasets those of `market`.
 
     Raises:
-        OtherVersion: a newer version of this program made the tables; nothing was changed.
+        OtherVersion: a newer version of this program made the tables, or they are not those of the revision; nothing was
+            changed.
         ConfigError: a pooler in between does not keep sessions.
         PostgresUnavailable: the server does not answer, or another process has been migrating for too long.
     """
@@ -36,7 +38,10 @@ def _migrate(url: str) -> None:
     require_session(url)
     try:
         with connected(url, lambda: _connect(url)) as connection:
-            if revision(connection, url) == HEAD and not missing_tables(connection):
+            at = revision(connection, url)
+            if at == HEAD and (found := missing_columns(connection)):
+                raise differs(url, found)
+            if at == HEAD and not missing_tables(connection):
                 return
             with lock_wait(of_connection(connection), "the lock under which tables are made"):
                 connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
