@@ -13,8 +13,6 @@ import psycopg
 _TEXT = """
 acknowledgements: id exchange market_type symbol dataset day reason by at state state_reason cause content_sha256
     source_etag objects withdrawn_at withdrawn_because
-acknowledgements_now: id exchange market_type symbol dataset day reason by at state state_reason cause content_sha256
-    source_etag objects withdrawn_at withdrawn_because withdrawn
 archive_objects: exchange key size_bytes etag last_modified first_modified published_digest computed_sha256 first_seen
     last_seen
 asset_days: table_name day rows stored_at
@@ -25,19 +23,14 @@ corrections: id exchange market_type symbol dataset day found_at run_id text ver
     source former_source_key source_key former_source_sha256 source_sha256 former_rows rows rows_added rows_removed
     rows_changed columns price_change price_column price_key price_before price_after volume_change volume_column
     volume_key volume_before volume_after examples
-coverage: exchange market_type symbol dataset first_day last_day days complete provisional partial missing not_collected
-    no_data acknowledged pending corrected rows size_bytes is_complete
 day_causes: exchange market_type symbol dataset day cause record judged_at
 discoveries: discovery_id entry exchange market_type symbol dataset kind priority first_day last_day content found_at
     run_key requested_at delivered_at stops
 feed_marks: exchange path marks
-gaps: exchange market_type symbol dataset first_day last_day days state reason cause acknowledged acknowledged_by
-    acknowledged_reason
 grants: budget_id id granted_at weight requests weight_before requests_before is_foreign
 growth: exchange market_type symbol dataset day known_to rows
 incidents: incident_id exchange market_type symbol dataset kind start_time end_time symbols evidence source reference
     found_at updated_at
-incomplete_days: exchange market_type symbol dataset day state reason evidence findings record cause
 instrument_looks: exchange market_type asked_at instruments added changed gone
 journal: lake path folder staged kept former_sha256 sha256 run_id host pid began_at
 lakes: id url first_used last_used
@@ -54,7 +47,6 @@ profiles: exchange market_type symbol dataset day content_sha256 rows first_time
 progress: run_id kind what state total done failed rows bytes days_per_s rows_per_s eta_s last_partition reason host pid
     started_at updated_at
 quality: exchange market_type symbol dataset day scored_at state accuracy completeness timeliness agreement total
-quality_now: exchange market_type symbol dataset day scored_at state accuracy completeness timeliness agreement total
 universe: exchange market_type symbol source exchange_symbol first_listed last_listed looked_at seen_from seen_until
 universe_looks: exchange market_type source looked_at symbols added gone
 universe_top: exchange market_type rule symbol first_day ranked_on quote_volume place
@@ -63,6 +55,14 @@ versions: exchange market_type symbol dataset day number content_sha256 path row
 warehouse_loads: table_name exchange market_type symbol dataset day content rows loaded_at
 watched_feeds: exchange path market_type symbol dataset entry since first_day last_day objects recent delay_s tries
     looked_at next_look_at walked_at next_walk_at probed_at problem
+acknowledgements_now: id exchange market_type symbol dataset day reason by at state state_reason cause content_sha256
+    source_etag objects withdrawn_at withdrawn_because withdrawn
+coverage: exchange market_type symbol dataset first_day last_day days complete provisional partial missing not_collected
+    no_data acknowledged pending corrected rows size_bytes is_complete
+gaps: exchange market_type symbol dataset first_day last_day days state reason cause acknowledged acknowledged_by
+    acknowledged_reason
+incomplete_days: exchange market_type symbol dataset day state reason evidence findings record cause
+quality_now: exchange market_type symbol dataset day scored_at state accuracy completeness timeliness agreement total
 """
 
 
@@ -77,7 +77,8 @@ def _columns() -> Mapping[str, list[str]]:
 
 
 COLUMNS = _columns()
-"""The columns of each table and view of schema `collection`; a test compares them with a new database."""
+"""The columns of each table of schema `collection`, then of each view, which needs its tables; a test compares them with a
+new database."""
 
 _FOUND = """
 SELECT c.relname::text, array_agg(a.attname::text) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
