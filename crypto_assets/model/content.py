@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+from collections.abc import Iterator
 from typing import IO
 
 Content = bytes | mmap.mmap
@@ -22,14 +23,21 @@ def mapped(file: IO[bytes]) -> mmap.mmap:
 def digest_of(content: Content, algorithm: str = "sha256") -> str:
     """Return a digest in hexadecimal; memory does not grow with bytes on disk."""
     digest = hashlib.new(algorithm, usedforsecurity=False)
+    for part in parts_of(content):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def parts_of(content: Content) -> Iterator[bytes | memoryview]:
+    """Yield bytes in order: those in memory at once, those on disk in parts, each of which is there until the next one."""
     if isinstance(content, bytes):
-        digest.update(content)
-        return digest.hexdigest()
+        yield content
+        return
     with memoryview(content) as view:
         for start in range(0, len(view), GIVEN_BACK_BYTES):
-            digest.update(view[start : start + GIVEN_BACK_BYTES])
+            with view[start : start + GIVEN_BACK_BYTES] as part:
+                yield part
             give_back(content)
-    return digest.hexdigest()
 
 
 def give_back(content: Content) -> None:

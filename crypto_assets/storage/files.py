@@ -14,7 +14,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from crypto_assets.errors import StoredDataError
-from crypto_assets.model.content import Content
+from crypto_assets.model.content import Content, parts_of
 from crypto_assets.storage.folders import set_aside
 
 MOST_BYTES = 2 << 30
@@ -116,7 +116,8 @@ def write(name: str, folder: int, data: Content) -> None:
         os.unlink(name, dir_fd=folder)
         handle = os.open(name, _NEW, 0o600, dir_fd=folder)
     with os.fdopen(handle, "wb") as file:
-        file.write(data)
+        for part in parts_of(data):
+            file.write(part)
         file.flush()
         os.fsync(handle)
         os.fchmod(handle, 0o644)

@@ -47,6 +47,7 @@ def encode_on_disk(rows: RowsOnDisk, metadata: Mapping[str, str], dataset: Datas
         with _writer(file, rows.table, metadata, dataset) as write:
             for group in rows.pieces(_GROUP_ROWS):
                 write(group)
+        pa.default_memory_pool().release_unused()
         _seal(file)
         return mapped(file)
 

@@ -21,14 +21,12 @@ from typing import NamedTuple, Protocol
 from uuid import uuid4
 
 from crypto_assets.errors import StoredDataError, UnsafePath
-from crypto_assets.model.content import Content
+from crypto_assets.model.content import Content, parts_of
 from crypto_assets.storage.files import NO_FILE, OF_THE_FILE, content_of, move, opened_file, write
 from crypto_assets.storage.folders import Place, is_ours_alone, listed, make_root, open_child, sync
 from crypto_assets.storage.inside import MOST_BYTES, folder_inside, inside
 
 STAGING = "staging/"
-
-_PIECE = 1 << 20
 
 _NOTHING_THERE = (FileNotFoundError, NotADirectoryError)
 
@@ -386,9 +384,11 @@ def require_same(where: str, expected: Content, found: BufferedIOBase | None) ->
     if found is not None:
         with found:
             count, same = 0, True
-            while piece := found.read(_PIECE):
-                same = same and piece == expected[count : count + len(piece)]
+            for part in parts_of(expected):
+                piece = found.read(len(part))
+                same = same and piece == part
                 count += len(piece)
+            count += len(found.read())
             same = same and count == len(expected)
             size = f"{count} other bytes"
     if not same:
