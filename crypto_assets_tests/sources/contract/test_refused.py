@@ -117,8 +117,6 @@ _POOLS: list[pa.MemoryPool] = []
 
 @holds("memory")
 def test_memory_does_not_grow_with_a_large_file(lab: Lab, subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    if subject.archive.whole:
-        skip("a row depends on the rows beside it: its files, which are small, are read whole")
     key = subject.light.keys(subject.name, lab.day(subject))[-1]
     text, packed = unpacked(lab.content(subject, key))
     first, *rows = text.splitlines(keepends=True)
