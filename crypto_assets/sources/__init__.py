@@ -70,6 +70,9 @@ class Source(Protocol):
     """HTTP statuses of its archive that mean a ban; else a 403 refuses one file."""
     ban_words: tuple[str, ...]
     """Texts in its errors that mean a ban, also inside an answer with status 200. Spaces are ignored in the comparison."""
+    passing_words: tuple[str, ...]
+    """Texts in its errors that mean that the error passes, whatever ccxt makes of them; compared as `ban_words`, and a number
+    at the end is whole."""
     first_ban_s: float
     """The seconds of a first ban, where an answer does not say how long; each further one counts as twice as long."""
     banned_together: frozenset[str]

@@ -24,6 +24,7 @@ class SourceDefaults:
     bans: frozenset[int] = frozenset({403})
     archive_bans: frozenset[int] = frozenset()
     ban_words: tuple[str, ...] = ()
+    passing_words: tuple[str, ...] = ()
     first_ban_s = FIRST_BAN_S
     banned_together: frozenset[str] = frozenset()
     withheld: frozenset[int] = frozenset()

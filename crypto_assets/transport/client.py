@@ -361,6 +361,10 @@ class View:
         """Make all processes pause, because the text of an answer asks for it (an error in an answer with status 200)."""
         self.client._guard.asked_to_wait(self.endpoint, decision, status, reason)
 
+    def back_off(self, attempt: int) -> None:
+        """Wait between a failed attempt (from 1) and the next one; ends at once when the run stops."""
+        self.client._sleep(backoff_s(attempt))
+
     def head(self, url: str) -> httpx.Response:
         """Return the head of the answer that `get` would return; raises the same errors."""
         return self.client._request("HEAD", url, None, None, HEAD, self.endpoint)

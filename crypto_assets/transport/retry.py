@@ -4,6 +4,7 @@
 |-----------------------------------------------------|---------------------------------------------------|
 | no connection, cut, no answer in time               | try again, with backoff                           |
 | 408, 425, 5xx of a moment                           | try again; after the time that the host names     |
+| words that mean an error that passes                | try again, whatever the status                    |
 | 429; 418, 403 and words where they mean a ban       | wait, all processes together                      |
 | 404, connection attempts that vanish, open circuit  | later, in another run                             |
 | wrong bytes or rows                                 | quarantine, later again                           |
@@ -229,6 +230,14 @@ def banned_in_words(exchange: str, body: str) -> WaitUntil | None:
     shown = "".join(body.split())
     words = sources.get(exchange).ban_words
     return _ban(exchange, None) if any("".join(one.split()) in shown for one in words) else None
+
+
+def passes_in_words(exchange: str, body: str) -> Retry | None:
+    """Return the decision for an error whose text says that it passes, whatever its status; None for any other text."""
+    shown = "".join(body.split())
+    words = ("".join(one.split()) for one in sources.get(exchange).passing_words)
+    # A code is not the beginning of a longer one.
+    return Retry() if any(re.search(rf"{re.escape(one)}(?!\d)", shown) for one in words) else None
 
 
 def _ban(exchange: str, retry_after_s: float | None) -> WaitUntil:

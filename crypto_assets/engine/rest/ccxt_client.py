@@ -23,7 +23,15 @@ from crypto_assets.errors import BadContainer, BadContent, HostRefused, NotPubli
 from crypto_assets.sources import Call
 from crypto_assets.transport.bounds import REST
 from crypto_assets.transport.client import ATTEMPTS, Client
-from crypto_assets.transport.retry import Decision, Permanent, WaitUntil, banned_in_words, decide
+from crypto_assets.transport.retry import (
+    Decision,
+    Permanent,
+    Retry,
+    WaitUntil,
+    banned_in_words,
+    decide,
+    passes_in_words,
+)
 
 _MOST_GROUPS, _MOST_VALUES = 200_000, 1_000_000
 """The most values of one answer: 1,000 bars have 1,001 lists and 12,000 values. `[],` takes 64 bytes or more when parsed."""
@@ -81,9 +89,13 @@ class RestApi:
             try:
                 text = self._text(call, url, wanted)
             except HostRefused as error:
-                raise self._explained(call, url, error) or error from None
+                explained = self._explained(call, url, error)
+                if explained is not None or attempt == ATTEMPTS:
+                    raise explained or error from None
+                self._client.at(call.endpoint).back_off(attempt)
+                continue
             answer = read_json(url, text)
-            if not isinstance(answer, dict) or not self._is_to_wait(call, url, text, answer, attempt):
+            if not isinstance(answer, dict) or not self._is_to_ask_again(call, url, text, answer, attempt):
                 break
         return answer
 
@@ -105,8 +117,8 @@ class RestApi:
         except NotPublished:
             raise PermanentError(f"{url}: expected an answer, found 404; check rest_url in collection.yaml") from None
 
-    def _is_to_wait(self, call: Call, url: str, text: str, answer: Mapping[str, Any], attempt: int) -> bool:
-        """Raise the error inside an answer with status 200, as ccxt reads it; return whether it only asks to wait.
+    def _is_to_ask_again(self, call: Call, url: str, text: str, answer: Mapping[str, Any], attempt: int) -> bool:
+        """Raise the error inside an answer with status 200, as ccxt reads it; return whether it passes, or asks to wait.
 
         The next attempt waits until the pause ends. If the pause is long, it fails and names the end.
         """
@@ -123,29 +135,34 @@ class RestApi:
                 raise HostRefused(f"{shown}; `crypto-assets fill` tries it again", status=429, url=url)
             case Permanent():
                 raise PermanentError(shown + found.advice, url=url, unknown_symbol=found.unknown_symbol)
+            case Retry() if attempt < ATTEMPTS:
+                self._client.at(call.endpoint).back_off(attempt)
+                return True
             case _:
                 raise HostRefused(f"{shown}; `crypto-assets fill` tries it again", status=503, url=url)
 
-    def _explained(self, call: Call, url: str, error: HostRefused) -> PermanentError | None:
-        """Return the error for an answer that another attempt will not change, by ccxt's reading; else None.
+    def _explained(self, call: Call, url: str, error: HostRefused) -> HostRefused | PermanentError | None:
+        """Return the error of a refused request, permanent if another attempt will not change it, by ccxt's reading.
 
-        The text of an answer may say that its status is a ban.
+        The text of an answer may say that its status is a ban. None: it says that the error passes, and its status did not,
+        so that no other attempt was made.
         """
         if error.status < 400:  # a redirect or an encoding, not an answer of the exchange
-            return None
+            return error
         body = str(error.evidence.get("body", ""))
         if (ban := banned_in_words(call.endpoint.exchange, body)) is not None:
             said = f"of an error in the answer: {' '.join(body.split())[:200]}"
             self._client.at(call.endpoint).asked_to_wait(ban, error.status, said)
-            return None
+            return error
         try:
             answer = json.loads(body, parse_float=str)
         except (ValueError, RecursionError):
             answer = None
         found = self._read_error(error.status, url, body, answer)
-        decision = found.decision if found else decide(error.status, exchange=self._feed.ccxt_id, rest=True)
+        of_status = decide(error.status, exchange=self._feed.ccxt_id, rest=True)
+        decision = found.decision if found else of_status
         if not isinstance(decision, Permanent):
-            return None
+            return None if isinstance(decision, Retry) and not isinstance(of_status, Retry | WaitUntil) else error
         return PermanentError(
             f"{url.partition('?')[0]}: expected rows, found {error.status} {' '.join(body.split())[:200]}"
             f"{found.advice if found else ''}",
@@ -155,17 +172,25 @@ class RestApi:
         )
 
     def _read_error(self, status: int, url: str, body: str, answer: Any) -> _Reading | None:
-        """Return ccxt's reading of an answer; None if it finds no error in it."""
-        from ccxt.base.errors import AuthenticationError, BadSymbol, BaseError
+        """Return ccxt's reading of an answer; None if it finds no error in it.
 
-        words = sources.get(self._local.call.endpoint.exchange).unknown_symbol_words
+        Words of the source that mean a ban, or an error that passes, take precedence. ccxt raises a bare ExchangeError for
+        every text that it does not know: that says nothing, so a status that passes decides then.
+        """
+        from ccxt.base.errors import AuthenticationError, BadSymbol, BaseError, ExchangeError
+
+        exchange = self._local.call.endpoint.exchange
+        words = sources.get(exchange).unknown_symbol_words
         try:
             self._local.ccxt.handle_errors(status, "", url, "GET", {}, body, answer, {}, None)
         except BaseError as error:
+            unknown_symbol = isinstance(error, BadSymbol) or any(word in body for word in words)
+            decision = decide(error, exchange=self._feed.ccxt_id, rest=True)
+            if type(error) is ExchangeError and status >= 400 and not unknown_symbol:
+                decision = decide(status, exchange=self._feed.ccxt_id, rest=True)
             return _Reading(
-                banned_in_words(self._local.call.endpoint.exchange, body)
-                or decide(error, exchange=self._feed.ccxt_id, rest=True),
-                isinstance(error, BadSymbol) or any(word in body for word in words),
+                banned_in_words(exchange, body) or passes_in_words(exchange, body) or decision,
+                unknown_symbol,
                 f"; {self._feed.key_advice}" if isinstance(error, AuthenticationError) else "",
             )
         return None

@@ -50,6 +50,8 @@ class Binance(SourceDefaults):
     }
     # 403 is its firewall's limit, 418 the ban after too many 429 (rest-api.md, "HTTP Return Codes").
     bans = frozenset({403, 418})
+    # Server busy, and overloaded: "try again" (spot error codes). ccxt reads them by the host's name, which a mirror has not.
+    passing_words = ('"code":-1004', '"code":-1008')
 
     def dataset_names(self, market_type: str) -> tuple[str, ...]:
         bars = tuple(f"ohlcv_{timeframe}" for timeframe in _BAR_TIMEFRAMES)

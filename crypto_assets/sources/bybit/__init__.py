@@ -55,6 +55,9 @@ class Bybit(SourceDefaults):
     archive_bans = frozenset({403})
     # 10018 is the limit of an address, as 403 is: it ends ten minutes after the last request (v5 "rate-limit", "error").
     ban_words = ('"retCode":10018',)
+    # Timeout of the server, its internal error or restart, and its protection from all requests together: "please retry"
+    # (v5 "error"). ccxt takes each for a permanent error.
+    passing_words = ('"retCode":10000', '"retCode":10016', '"retCode":10429', '"retCode":429')
     first_ban_s = 600.0
 
     def dataset_names(self, market_type: str) -> tuple[str, ...]:

@@ -43,6 +43,15 @@ class Kraken(SourceDefaults):
     # A lockout lasts some 15 minutes without any request (support.kraken.com 209234858; krakenfx/kraken-cli#34). `EAPI:Rate
     # limit exceeded` restricts for some seconds only, longer if requests go on (Kraken's REST guide, "Rate limits").
     ban_words = ("EGeneral:Temporary lockout",)
+    # Errors of the service and internal ones (support.kraken.com 360001491786). ccxt knows some, as whole texts only:
+    # `EService:Throttled: 1700000000` and `EGeneral:Internal error[12]` are others.
+    passing_words = (
+        "EService:Unavailable",
+        "EService:Busy",
+        "EService:Throttled",
+        "EService:Timeout",
+        "EGeneral:Internal error",
+    )
     first_ban_s = 900.0
     unknown_symbol_words = ("EQuery:Unknown asset pair",)
 

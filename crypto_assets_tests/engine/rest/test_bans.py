@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import psycopg
 import pytest
 from starlette.responses import Response
 
-from crypto_assets import sources
+from crypto_assets import datasets, sources
 from crypto_assets.config.collection import parse_collection
 from crypto_assets.engine.archive.listing import list_objects
 from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.engine.rest.ccxt_client import RestApi
-from crypto_assets.errors import HostRefused
-from crypto_assets.model import Series, Span
+from crypto_assets.engine.rest.feed import RestFeed
+from crypto_assets.errors import HostRefused, PermanentError
+from crypto_assets.model import Partition, Series, Span
 from crypto_assets.sources.limits import FIRST_BAN_S
 from crypto_assets.sources.listings import Wanted
 from crypto_assets.transport.client import Client
@@ -176,3 +177,100 @@ def test_a_slow_down_inside_the_answer_of_an_index_is_waited_for_and_asked_again
     with psycopg.connect(guard_url) as connection:
         query = "SELECT budget, strikes FROM collection.budgets WHERE egress = %s AND strikes > 0"
         assert connection.execute(query, (guard._egress,)).fetchall() == [("listing", 2)]
+
+
+OVERLOADED = {
+    "code": -1008,
+    "msg": "Server is currently overloaded with other requests. Please try again in a few minutes.",
+}
+PASSING = [
+    ("binance", 400, OVERLOADED),
+    ("bybit", 200, bybit(10000, "Server Timeout")),
+    ("bybit", 200, bybit(10016, "Internal System Error.")),
+    ("bybit", 200, bybit(10429, "System level frequency protection")),
+    ("kraken", 200, kraken("EService:Throttled: 1700000000")),
+    ("kraken", 200, kraken("EGeneral:Internal error")),
+    ("kraken", 200, kraken("EGeneral:Internal error[12]")),
+    ("okx", 400, okx("50004", "API endpoint request timeout")),
+    # Statuses that pass, with words that ccxt does not know.
+    ("binance", 503, OVERLOADED),
+    ("okx", 503, okx("59999", "Busy")),
+    ("bybit", 502, bybit(99999, "Busy")),
+]
+
+
+@pytest.mark.parametrize(("exchange", "status", "body"), PASSING)
+def test_an_error_that_passes_is_tried_again_and_is_never_permanent(
+    client: Client, serve: Callable[..., OddServer], no_waits: None, exchange: str, status: int, body: dict[str, Any]
+) -> None:
+    good: Any = {**NO_ROWS, "binance": []}[exchange]
+    server = serve(refusing(body, status, times=3, then=good))
+    assert api_of(client, exchange, server.url).ask(call_of(exchange, "ohlcv_1m")) == good
+    assert len(server.requests) == 4
+    server = serve(refusing(body, status))
+    with pytest.raises(HostRefused) as caught:
+        api_of(client, exchange, server.url).ask(call_of(exchange, "ohlcv_1m"))
+    assert caught.value.status == (503 if status == 200 else status)
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("exchange", "status", "body"),
+    [
+        ("bybit", 200, bybit(100160, "Another error")),  # a longer code
+        ("bybit", 200, bybit(10001, "params error")),
+        ("kraken", 200, kraken("EGeneral:Invalid arguments")),
+        ("binance", 400, {"code": -1121, "msg": "Invalid symbol."}),
+        ("binance", 503, {"code": -1121, "msg": "Invalid symbol."}),  # ccxt knows it
+        ("okx", 400, okx("59999", "No")),
+    ],
+)
+def test_an_error_that_does_not_pass_is_asked_for_no_more_often_than_its_status_says(
+    client: Client, serve: Callable[..., OddServer], no_waits: None, exchange: str, status: int, body: dict[str, Any]
+) -> None:
+    server = serve(refusing(body, status))
+    with pytest.raises(PermanentError):
+        api_of(client, exchange, server.url).ask(call_of(exchange, "ohlcv_1m"))
+    assert len(server.requests) == (4 if status == 503 else 1)
+
+
+@pytest.mark.parametrize("word", ["EService:Throttled: 1704300000", "EGeneral:Internal error[12]"])
+def test_pages_received_before_an_error_that_passes_are_kept(
+    client: Client, serve: Callable[..., OddServer], no_waits: None, word: str
+) -> None:
+    begin = int(datetime(2024, 1, 3, tzinfo=UTC).timestamp())
+    asked: list[str] = []
+
+    async def answer(request: Any) -> Response:
+        if "Time" in request.url.path:
+            return Response(json.dumps({"error": [], "result": {"unixtime": begin + 2 * 86400}}))
+        asked.append(request.url.path)
+        first = (len(asked) - 1) * 1000
+        if len(asked) > 2:
+            return Response(json.dumps(kraken(word)))
+        rows = [["100.0", "1.0", begin - 5 + n, "b", "l", "", n + 1] for n in range(first, first + 1000)]
+        return Response(
+            json.dumps({"error": [], "result": {"XXBTZUSD": rows, "last": str((begin + first + 994) * 10**9)}})
+        )
+
+    collection = parse_collection(
+        {
+            "exchanges": {"kraken": {"rest_url": serve(answer).url, "limits": {"public": ["1000/s"]}}},
+            "series": [
+                {
+                    "exchange": "kraken",
+                    "market_type": "spot",
+                    "datasets": ["trades"],
+                    "symbols": ["BTC/USD"],
+                    "start": "2024-01-01",
+                }
+            ],
+        }
+    )
+    series = Series.named("kraken", "spot", "trades")
+    nothing = datasets.get("trades").schema.empty_table()
+    found = RestFeed(client, collection).day(series, Partition("BTC/USD", date(2024, 1, 3)), nothing, None)
+    ids = found.rows.column("trade_id").to_pylist()
+    assert ids == list(range(ids[0], ids[0] + len(ids)))
+    assert (found.rows.column("trade_time")[0].as_py(), len(ids)) == (datetime(2024, 1, 3, tzinfo=UTC), 1995)
+    assert word in found.missing
