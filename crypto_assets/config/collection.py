@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from crypto_assets.config.automation import AutomationConfig, spell_out
 from crypto_assets.config.entry import SeriesEntry, leading
 from crypto_assets.config.environment import Settings, environment, require_file, settings, settings_at_start
+from crypto_assets.config.feed_addresses import require_one_name_each
 from crypto_assets.config.mistakes import MOST_PROBLEMS, did_you_mean, explain
 from crypto_assets.config.owners import Owners
 from crypto_assets.config.quality import QualityConfig, WeightsConfig
@@ -102,6 +103,7 @@ class ExchangeConfig(BaseModel):
                 raise ValueError(f"expected a name of capital letters, digits and _, such as MYBLOG, found {name!r}")
             if not http_url(address).startswith("https://"):
                 raise ValueError(f"{name}: expected an address that begins with https://, found {address!r}")
+        require_one_name_each(feeds)
         return feeds
 
     @field_validator("archive_url", "listing_url", "rest_url")
@@ -177,6 +179,10 @@ class Collection(BaseModel):
             known = (*listed, *self.urls(entry.exchange).feeds)
             if unknown := [one for one in entry.symbols if listed and one not in known]:
                 raise ValueError(f"{entry.exchange} has no {unknown[0]}{did_you_mean(unknown[0], known)}")
+        for name in {entry.exchange for entry in self.series}:
+            used = {one for entry in self.series if entry.exchange == name for one in entry.symbols}
+            addresses = {**getattr(sources.get(name), "addresses", {}), **self.urls(name).feeds}
+            require_one_name_each({one: address for one, address in addresses.items() if one in used})
 
     def _rules_are_apart(self) -> None:
         """Refuse two entries that choose symbols by rules, or by a rule and by name, with only some datasets in common.

@@ -75,7 +75,11 @@ class Collector(SourceDefaults, ABC):
         """
 
     def known_from(self, partition: Partition, tables: Sequence[pa.Table]) -> datetime | None:
-        """Return the instant since which the answers to all requests have every row; None: they prove nothing."""
+        """Return the instant since which the answers to all requests have every row; None: they prove nothing.
+
+        A source whose answers are cut returns what their order proves, never the minimum of their times: one odd row would
+        make days complete that nobody read.
+        """
         del tables
         return partition.start
 
@@ -116,13 +120,17 @@ class Collector(SourceDefaults, ABC):
         if begin is not None and begin <= max(partition.start, until or partition.start):
             yield Page(self.dataset.bare_schema.empty_table(), min(now, partition.end))
         elif not before and not seen:
+            count = sum(table.num_rows for table in tables)
+            found = f"rows in its answer: {count}" if count else "its answer has no row"
             raise PermanentError(
-                f"{self.name} {partition.symbol}: it has nothing any more of {partition.day}; its oldest row is of "
-                f"{begin:%Y-%m-%d %H:%M} UTC, and there is no other source of older ones"
+                f"{self.name} {partition.symbol}: it has nothing any more of {partition.day}; its rows reach back to "
+                f"{begin:%Y-%m-%d %H:%M} UTC only, and there is no other source of older ones"
                 if begin
-                else f"{self.name} {partition.symbol}: its answer has no row, which proves nothing about {partition.day}",
+                else f"{self.name} {partition.symbol}: {found}, which proves nothing about {partition.day}",
                 gone=begin is not None and begin >= partition.end,
             )
+        else:
+            yield Page(self.dataset.bare_schema.empty_table(), problem=_hole(partition, until, begin, now))
 
     def _of_day(self, table: pa.Table, partition: Partition, now: datetime) -> pa.Table:
         times = table.column(self.dataset.time_column).to_pylist()
@@ -199,3 +207,13 @@ class Collector(SourceDefaults, ABC):
 
     def row_time(self, symbol: str, answer: Any) -> datetime | None:  # noqa: ARG002
         return None
+
+
+def _hole(partition: Partition, until: datetime | None, begin: datetime | None, now: datetime) -> str:
+    """Return which instants of a day are not proven, in words; `begin` is where the proof begins, None: there is none."""
+    first, last = max(partition.start, until or partition.start), min(begin or now, now, partition.end)
+    ends = "24:00:00" if last == partition.end else f"{last:%H:%M:%S}"
+    reach = (
+        f"its answer reaches back to {begin:%Y-%m-%d %H:%M:%S} UTC only" if begin else "its answer proves no instant"
+    )
+    return f"it is not proven that all rows from {first:%H:%M:%S} to {ends} UTC are here; {reach}"

@@ -175,7 +175,7 @@ def test_a_day_that_the_feed_does_not_reach_any_more_is_missing_with_that_reason
     made = bench("COINTELEGRAPH").at(datetime(2024, 1, 8, 6, tzinfo=UTC))
     outcome = made.collect(DAY, DAY).of(DAY, "news", "COINTELEGRAPH", "news")
     assert outcome.state is State.MISSING, outcome
-    assert "it has nothing any more of 2024-01-03; its oldest row is of 2024-01-05 19:00 UTC" in outcome.reason
+    assert "it has nothing any more of 2024-01-03; its rows reach back to 2024-01-05 20:00 UTC only" in outcome.reason
 
 
 def test_a_poll_that_comes_too_late_leaves_the_day_partial(bench) -> None:
@@ -183,7 +183,7 @@ def test_a_poll_that_comes_too_late_leaves_the_day_partial(bench) -> None:
     made.collect(DAY, DAY)
     outcome = made.at(datetime(2024, 1, 8, 6, tzinfo=UTC)).collect(DAY, DAY).of(DAY, "news", "COINTELEGRAPH", "news")
     assert outcome.state is State.DEGRADED, outcome
-    assert "not proven" in outcome.reason
+    assert "it is not proven that all rows from 11:30:00 to 24:00:00 UTC are here" in outcome.reason
     assert shown(made.stored("COINTELEGRAPH")) == expected(made, "COINTELEGRAPH", range(13), range(11))
 
 
@@ -221,6 +221,21 @@ def test_a_feed_of_the_collection_is_chosen_by_its_name(tmp_path: Path, monkeypa
 def test_addresses_of_feeds_are_checked_when_the_collection_is_read(feeds: dict[str, str], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         parse_collection({"exchanges": {"rss": {"feeds": feeds}}, "series": [entry("COINDESK")]})
+
+
+@pytest.mark.parametrize(
+    ("feeds", "used", "names"),
+    [
+        ({"A": "https://x.example/f", "B": "https://X.example:443/f"}, ["A"], "A and B"),
+        ({"MYBLOG": "https://bitcoinops.org/feed.xml"}, ["MYBLOG", "BITCOINOPS"], "BITCOINOPS and MYBLOG"),
+        ({"COINDESK": "https://bitcoinops.org/feed.xml"}, ["COINDESK", "BITCOINOPS"], "BITCOINOPS and COINDESK"),
+    ],
+)
+def test_a_feed_has_one_name(feeds: dict[str, str], used: list[str], names: str) -> None:
+    with pytest.raises(ConfigError, match=f"expected one name for the feed .*, found {names}; keep one of them"):
+        parse_collection({"exchanges": {"rss": {"feeds": feeds}}, "series": [entry(*used)]})
+    feeds = {"A": "https://x.example/f", "B": "https://x.example/F", "MYBLOG": "https://bitcoinops.org/feed.xml"}
+    parse_collection({"exchanges": {"rss": {"feeds": feeds}}, "series": [entry("A", "B", "MYBLOG")]})
 
 
 def test_each_feed_of_the_collection_has_a_limit_of_its_own_and_only_news_has_feeds() -> None:

@@ -41,7 +41,14 @@ WHEN = "Wed, 03 Jan 2024 10:00:00 GMT"
         (WHEN, datetime(2024, 1, 3, 10, tzinfo=UTC)),
         ("Wed, 03 Jan 2024 10:00:00", datetime(2024, 1, 3, 10, tzinfo=UTC)),
         ("Wed, 03 Jan 2024 10:00:00 +0530", datetime(2024, 1, 3, 4, 30, tzinfo=UTC)),
+        ("Wed, 03 Jan 2024 10:00:00 +01:00", datetime(2024, 1, 3, 9, tzinfo=UTC)),
+        ("Wed, 3 January 2024 10:00:00 -0330 (NST)", datetime(2024, 1, 3, 13, 30, tzinfo=UTC)),
+        ("Wednesday, 03-Jan-24 10:00:00 UTC", datetime(2024, 1, 3, 10, tzinfo=UTC)),
+        ("Mon, 03 Jan 0001 00:00:00 +0000", datetime(1, 1, 3, tzinfo=UTC)),
         ("03 Jan 24 10:00 EST", datetime(2024, 1, 3, 15, tzinfo=UTC)),
+        ("03 Jan 99 10:00 pdt", datetime(1999, 1, 3, 17, tzinfo=UTC)),
+        ("2024-01-03T10:00:00 +0200", datetime(2024, 1, 3, 8, tzinfo=UTC)),
+        ("2024-01-03", datetime(2024, 1, 3, tzinfo=UTC)),
         ("2024-01-03T10:00:00Z", datetime(2024, 1, 3, 10, tzinfo=UTC)),
         ("2024-01-03T10:00:00.25+01:00", datetime(2024, 1, 3, 9, 0, 0, 250_000, tzinfo=UTC)),
         ("2024-01-03T10:00:00", datetime(2024, 1, 3, 10, tzinfo=UTC)),
@@ -51,10 +58,35 @@ def test_instants_of_both_forms_with_and_without_a_zone(written, expected):
     assert instant(written, "feed") == expected
 
 
-@pytest.mark.parametrize("written", ["yesterday", "Wed, 03 Jan 2024 10:00:00 CEST", ""])
+@pytest.mark.parametrize(
+    "written",
+    [
+        "yesterday",
+        "",
+        *(
+            f"Wed, 03 Jan 2024 10:00:00 {zone}"
+            for zone in (
+                "CEST", "GMT+0200", "GMT+2", "UTC+8", "UTC+08:00", "+01", "+0160", "+1500", "Europe/Paris", "(CET)", "(UTC)",
+                "CET (x)", "EST5EDT", "U.T.C", "G.M.T+9", "A", "p.m.", "PM", "PM GMT", "GMT GMT",
+            )
+        ),
+        "Wed, 03 Jan 2024 10:00 PM GMT",
+        "Wed Jan 03 2024 10:00:00 GMT+0200 (Central European Summer Time)",
+        "Wed, 03 Jan 2024 24:00:00 GMT",
+        "Wed, 32 Jan 2024 10:00:00 GMT",
+        "Wed, 03 Foo 2024 10:00:00 GMT",
+        "2024-01-03T10:00:00 GMT+2",
+        "2024-01-03T10:00:00+15:00",
+        "0001-01-01T00:00:00+01:00",
+        "9999-12-31T23:59:59-05:00",
+        "Mon, 01 Jan 0001 00:00:00 +0100",
+    ],
+)  # fmt: skip
 def test_an_instant_that_nobody_can_place_is_refused(written):
-    with pytest.raises(BadContent, match="feed: expected"):
+    with pytest.raises(BadContent) as refused:
         instant(written, "feed")
+    assert str(refused.value).startswith("feed: expected an instant such as 2024-01-01T10:00:00Z or ")
+    assert str(refused.value).endswith(f"found {written[:60]!r}")
 
 
 @pytest.mark.parametrize(
@@ -132,16 +164,69 @@ def titles(pages: list[Page]) -> list[str]:
 
 
 def test_a_feed_that_reaches_back_before_the_day_makes_it_known_up_to_now() -> None:
-    pages = walked(Rss(), rss(at(20), at(10, "B"), at(9, "A"), at(23, day=2)))
+    pages = walked(Rss(), rss(at(20), at(10, "B"), at(9, "A"), at(23, day=2), at(22, day=2)))
     assert titles(pages) == ["A", "B"], "ascending; not the day before, and not what is dated after now"
     assert pages[-1].until == NOW
     assert pages[0].rows.schema.equals(DATASET.bare_schema)
 
 
 def test_a_feed_that_begins_inside_the_day_proves_nothing_unless_it_was_read_before() -> None:
-    text = rss(at(10, "B"), at(9, "A"))
-    assert [page.until for page in walked(Rss(), text)] == [None]
+    text = rss(at(10, "B"), at(9, "A"), at(8))
+    pages = walked(Rss(), text)
+    assert {page.until for page in pages} == {None}
+    assert pages[-1].problem == (
+        "it is not proven that all rows from 00:00:00 to 09:00:00 UTC are here; its answer reaches back to "
+        "2024-01-03 09:00:00 UTC only"
+    )
     assert walked(Rss(), text, until=NOW - timedelta(hours=9, minutes=30))[-1].until == NOW
+    pages = walked(Rss(), text, until=NOW - timedelta(hours=10, minutes=30))
+    assert pages[-1].problem.startswith("it is not proven that all rows from 08:00:00 to 09:00:00 UTC are here")
+
+
+def dated(*instants: str) -> list[str]:
+    return [item(title="T", guid=f"urn:{number}", pubDate=one) for number, one in enumerate(instants)]
+
+
+TODAY = "03 Jan 2024 17:00", "03 Jan 2024 16:00", "03 Jan 2024 15:00"
+
+
+@pytest.mark.parametrize(
+    ("times", "reach"),
+    [
+        (TODAY, 16),
+        (("01 Jan 2019 00:00", *TODAY), 16),
+        (("01 Jan 1970 00:00", *TODAY), 16),
+        ((*TODAY, "01 Jan 1970 00:00"), 15),
+        ((*TODAY, "01 Jan 1970 00:00", "01 Jan 1970 00:00"), 15),
+        (("02 Jan 2020 00:00", "01 Jan 2019 00:00", *TODAY), 16),
+        ((*TODAY[:2], "01 Jan 2019 00:00", TODAY[2]), 16),
+        ((TODAY[0], "01 Jan 2019 00:00", TODAY[1], "01 Jan 2018 00:00", TODAY[2]), 16),
+        (TODAY[::-1], None),
+        (("01 Jan 2019 00:00",), None),
+        ((), None),
+    ],
+)
+def test_a_feed_reaches_back_as_far_as_the_order_of_its_entries_proves(
+    times: tuple[str, ...], reach: int | None
+) -> None:
+    source = Rss()
+    table, _ = source.read(PARTITION, source.first(PARTITION), rss(*dated(*times)))
+    expected = None if reach is None else datetime(2024, 1, 3, reach, tzinfo=UTC)
+    assert source.known_from(PARTITION, [table]) == expected
+
+
+@pytest.mark.parametrize("odd", ["01 Jan 2019 00:00", "01 Jan 1970 00:00"])
+def test_one_pinned_entry_neither_fills_a_missing_day_nor_the_hole_of_today(odd: str) -> None:
+    today = dated(odd, *TODAY)
+    pages = walked(Rss(), rss(*today))
+    assert {page.until for page in pages} == {None}
+    assert "from 00:00:00 to 16:00:00 UTC" in pages[-1].problem
+    tomorrow = dated(odd, *(one.replace("03", "04") for one in TODAY))
+    with pytest.raises(
+        PermanentError, match="nothing any more of 2024-01-03; its rows reach back to 2024-01-04 16:00"
+    ) as found:
+        walked(Rss(), rss(*tomorrow))
+    assert found.value.evidence["gone"] is True
 
 
 def test_of_two_entries_with_one_id_in_an_answer_the_first_counts() -> None:
@@ -149,16 +234,18 @@ def test_of_two_entries_with_one_id_in_an_answer_the_first_counts() -> None:
 
 
 def test_only_new_and_edited_entries_are_rows_of_a_second_poll() -> None:
-    (page,) = walked(Rss(), rss(at(9, "A"), at(10, "B")))
+    page, _ = walked(Rss(), rss(at(9, "A"), at(10, "B")))
     again = walked(Rss(), rss(at(9, "A"), at(10, "B, edited"), at(11, "C")), page.rows)
     assert titles(again) == ["B, edited", "C"]
 
 
 def test_a_day_before_the_oldest_entry_and_an_empty_feed_are_refused_with_the_reason() -> None:
-    with pytest.raises(PermanentError, match="nothing any more of 2024-01-03; its oldest row is of 2024-01-04 09:00"):
-        walked(Rss(), rss(at(9, day=4)))
-    with pytest.raises(PermanentError, match="proves nothing about 2024-01-03"):
+    with pytest.raises(PermanentError, match="nothing any more of 2024-01-03; its rows reach back to 2024-01-04 09:00"):
+        walked(Rss(), rss(at(9, day=4), at(8, day=4)))
+    with pytest.raises(PermanentError, match="its answer has no row, which proves nothing about 2024-01-03"):
         walked(Rss(), rss())
+    with pytest.raises(PermanentError, match="rows in its answer: 1, which proves nothing about 2024-01-03"):
+        walked(Rss(), rss(at(9, day=4)))
 
 
 # ---- the base class --------------------------------------------------------------------------------------------------
