@@ -354,6 +354,7 @@ def test_the_path_of_the_url_is_the_key_and_files_of_other_contracts_are_left_ou
         (b'{"code":"0","data":[{"details":[{}]}]}', ListingError, "groupDetails"),
         (b'{"code":"51000","msg":"Parameter begin error","data":[]}', ListingError, "51000 Parameter begin error"),
         (b'{"code":"50011","msg":"Too Many Requests","data":[]}', HostRefused, "50011 Too Many Requests"),
+        (b'{"code":"50013","msg":"System is busy","data":[]}', HostRefused, "50013 System is busy"),
         (b"[" * 100_000, ListingError, "RecursionError"),
     ],
 )

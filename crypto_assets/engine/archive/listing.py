@@ -15,7 +15,7 @@ from crypto_assets.sources.listings import ListedPage, Listing, ListRequest, Wan
 from crypto_assets.sources.own_faults import own_faults
 from crypto_assets.transport.bounds import LISTING
 from crypto_assets.transport.client import ATTEMPTS
-from crypto_assets.transport.retry import WaitUntil, decide
+from crypto_assets.transport.retry import Retry, WaitUntil, decide
 
 if TYPE_CHECKING:
     from crypto_assets.engine.archive.site import ArchiveSite
@@ -78,7 +78,7 @@ def _pages(site: ArchiveSite, listing: Listing, wanted: Wanted) -> Iterator[List
 
 
 def _page(site: ArchiveSite, listing: Listing, url: str, wanted: Wanted, asked: ListRequest) -> ListedPage:
-    """Return the page of a request; after an answer with status 200 that asks to slow down, wait and ask again."""
+    """Return the page of a request; after an answer with status 200 that asks to slow down, or passes, ask again."""
     attempt = 1
     while True:
         content = _content(site, url, wanted, asked)
@@ -87,11 +87,12 @@ def _page(site: ArchiveSite, listing: Listing, url: str, wanted: Wanted, asked: 
                 return listing.read(wanted, asked, url, content)
         except HostRefused as error:
             decision = decide(error.status, exchange=site.source.name)
-            if not isinstance(decision, WaitUntil):
+            if isinstance(decision, WaitUntil):
+                site.listing.asked_to_wait(decision, 200, f"of an error in the answer: {error}")
+            if attempt == ATTEMPTS or not isinstance(decision, WaitUntil | Retry):
                 raise
-            site.listing.asked_to_wait(decision, 200, f"of an error in the answer: {error}")
-            if attempt == ATTEMPTS:
-                raise
+            if isinstance(decision, Retry):
+                site.listing.back_off(attempt)
             attempt += 1
 
 

@@ -41,6 +41,8 @@ _FOLDER = "cdn/okex/traderecords"
 _DAY = timedelta(days=1)
 _ZONE = timezone(timedelta(hours=8))
 _RATE_LIMIT = "50011"
+# No service for now, timeout, busy, system error: "try again later" (OKX's error codes).
+_PASSING = frozenset({"50001", "50004", "50013", "50026"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +158,8 @@ class OkxIndex:
         code = answer["code"]
         if code != "0":
             shown = f"{self.path} ({prefix}): expected code 0, found {str(code)[:20]} {str(answer.get('msg'))[:200]}"
-            if code == _RATE_LIMIT:
-                raise HostRefused(f"{shown}; it will be tried again", status=429)
+            if code == _RATE_LIMIT or code in _PASSING:
+                raise HostRefused(f"{shown}; it will be tried again", status=429 if code == _RATE_LIMIT else 503)
             raise ListingError(f"{shown}; check listing_url and the symbol")
         wanted = re.compile(re.escape(_file_name(self.tree, _name(prefix), "DAY")).replace("DAY", r"\d{4}-\d{2}-\d{2}"))
         found: dict[str, str] = {}

@@ -147,15 +147,12 @@ def test_a_slow_down_that_does_not_end_is_raised_after_some_attempts(
     assert len(server.requests) == 4
 
 
-def test_a_slow_down_inside_the_answer_of_an_index_is_waited_for_and_asked_again(
-    client: Client, guard: Guard, guard_url: str, serve: Callable[..., OddServer], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("crypto_assets.transport.limit_state._FIRST_S", 0.05)
-    server = serve(refusing(okx("50011", "Too Many Requests"), times=2, then=okx("0", "")))
+def listed_of_okx(client: Client, url: str) -> list[Any]:
+    """Return what the index of OKX at a URL has of two days."""
     series = Series.named("okx", "spot", "trades")
     collection = parse_collection(
         {
-            "exchanges": {"okx": {"listing_url": server.url, "archive_url": server.url}},
+            "exchanges": {"okx": {"listing_url": url, "archive_url": url}},
             "series": [
                 {
                     "exchange": "okx",
@@ -172,7 +169,27 @@ def test_a_slow_down_inside_the_answer_of_an_index_is_waited_for_and_asked_again
     span = Span.of_days(date(2024, 1, 1), date(2024, 1, 2))
     wanted = Wanted(feed.prefix("BTC-USDT"), span=span)
     site = ArchiveSite.of(client, collection, series)
-    assert list(list_objects(site, feed.listing, wanted)) == []
+    return list(list_objects(site, feed.listing, wanted))
+
+
+def test_an_error_that_passes_inside_the_answer_of_an_index_is_tried_again(
+    client: Client, serve: Callable[..., OddServer], no_waits: None
+) -> None:
+    server = serve(refusing(okx("50013", "System is busy"), times=3, then=okx("0", "")))
+    assert listed_of_okx(client, server.url) == []
+    assert len(server.requests) == 4
+    server = serve(refusing(okx("50013", "System is busy")))
+    with pytest.raises(HostRefused, match="50013 System is busy"):
+        listed_of_okx(client, server.url)
+    assert len(server.requests) == 4
+
+
+def test_a_slow_down_inside_the_answer_of_an_index_is_waited_for_and_asked_again(
+    client: Client, guard: Guard, guard_url: str, serve: Callable[..., OddServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crypto_assets.transport.limit_state._FIRST_S", 0.05)
+    server = serve(refusing(okx("50011", "Too Many Requests"), times=2, then=okx("0", "")))
+    assert listed_of_okx(client, server.url) == []
     assert len(server.requests) == 3
     with psycopg.connect(guard_url) as connection:
         query = "SELECT budget, strikes FROM collection.budgets WHERE egress = %s AND strikes > 0"
