@@ -135,6 +135,7 @@ def _metadata(looked: "Looked") -> dict[str, Any]:
         ("changed symbols", changes.changed),
         ("delisted symbols", changes.gone),
         ("left out, two names have it", looked.twice),
+        ("left out, told twice with two contents", looked.repeated),
         ("left out, cannot be read", looked.odd),
     )
     for name, symbols in named:

@@ -51,8 +51,7 @@ _TIMEOUT_S = 20.0
 class Looked:
     """The result of a question about one market; `problem` says why there is no answer.
 
-    `twice` names symbols that the answer has under two names of the exchange, `odd` the exchange's names of instruments that
-    cannot be read: they are left out.
+    What the answer has and what cannot be used is left out, and stays as it is known: see `Answered`.
     """
 
     exchange: str
@@ -60,8 +59,24 @@ class Looked:
     asked_at: datetime
     changes: InstrumentChanges = field(default_factory=lambda: InstrumentChanges(0))
     twice: Sequence[str] = ()
+    repeated: Sequence[str] = ()
     odd: Sequence[str] = ()
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The instruments of a market as an exchange says now, each symbol and each name once, and what is left out.
+
+    `twice` are symbols that it gives to two of its names; `repeated` are its names with two contents, and `odd` its names of
+    instruments that cannot be read. `left_out` are all names that are left out, those of `twice` too.
+    """
+
+    instruments: Sequence[Instrument]
+    twice: Sequence[str] = ()
+    repeated: Sequence[str] = ()
+    odd: Sequence[str] = ()
+    left_out: Sequence[str] = ()
 
 
 def asks_instruments(collection: Collection, exchange: str) -> bool:
@@ -130,20 +145,19 @@ def _looked(
 ) -> Looked:
     asked_at = now or datetime.now(UTC)
     try:
-        answered, twice, odd = ask_instruments(client, collection, *market)
+        answered = ask_instruments(client, collection, *market)
     except (*OF_THIS_PROCESS, ConfigError):
         raise
     except CryptoAssetsError as error:
         return Looked(*market, asked_at, problem=str(error))
-    changes = ledger.change(lambda connection: write_instruments(connection, *market, answered, asked_at, odd))
-    return Looked(*market, asked_at, changes, twice, odd)
+    changes = ledger.change(
+        lambda connection: write_instruments(connection, *market, answered.instruments, asked_at, answered.left_out)
+    )
+    return Looked(*market, asked_at, changes, answered.twice, answered.repeated, answered.odd)
 
 
-def ask_instruments(
-    client: Client, collection: Collection, exchange: str, market_type: str
-) -> tuple[list[Instrument], list[str], list[str]]:
-    """Return the instruments of a market as the exchange says now, the symbols that it gives to two of its names, and its
-    names of instruments that cannot be read.
+def ask_instruments(client: Client, collection: Collection, exchange: str, market_type: str) -> Answered:
+    """Return the instruments of a market as the exchange says now; what it says of one name costs no other name.
 
     Raises:
         HostUnreachable, HostRefused, CircuitOpen, PermanentError: there is no answer.
@@ -161,11 +175,10 @@ def ask_instruments(
         raise BadContent(
             f"{exchange} {market_type}: expected instruments, found an answer without any; nothing was changed"
         )
-    distinct, again = _one_of_each(found, lambda one: one.exchange_symbol, query.has_ended)
-    if again:
-        raise BadContent(f"{exchange} {market_type}: expected each name once, found {', '.join(again[:5])} again")
-    distinct, twice = _one_of_each(distinct, lambda one: one.symbol, query.has_ended)
-    return distinct, twice, odd
+    named, repeated = _one_of_each(found, lambda one: one.exchange_symbol, query.has_ended)
+    distinct, twice = _one_of_each(named, lambda one: one.symbol, query.has_ended)
+    names = [one.exchange_symbol for one in named if one.symbol in set(twice)]
+    return Answered(distinct, twice, repeated, odd, [*odd, *repeated, *names])
 
 
 def _one_of_each(

@@ -65,7 +65,8 @@ def write_instruments(
 
     Args:
         answered: every instrument of the market type, each symbol and each name once.
-        left_out: the exchange's names of instruments that are in the answer and cannot be read: they stay as they are known.
+        left_out: the exchange's names of instruments that are in the answer and cannot be used: they stay as they are known,
+            unless another name has their symbol now.
     """
     market = exchange, market_type
     # Two processes may ask at the same time; the second one compares with what the first one wrote.
@@ -76,7 +77,8 @@ def write_instruments(
     new = {one.exchange_symbol: one for one in answered}
     added = [name for name in new if name not in now]
     changed = [name for name in new if name in now and new[name] != now[name]]
-    gone = [name for name in now if name not in new and name not in left_out]
+    taken, kept = {one.symbol for one in answered}, set(left_out)
+    gone = [name for name in now if name not in new and (name not in kept or now[name].symbol in taken)]
     connection.execute(
         """UPDATE market.instruments SET valid_until = %s
         WHERE (exchange, market_type) = (%s, %s) AND valid_until IS NULL AND exchange_symbol = ANY(%s)""",

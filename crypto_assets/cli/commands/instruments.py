@@ -96,8 +96,16 @@ def in_words(looked: Any) -> str:
         for word, names in (("new", changes.added), ("changed", changes.changed), ("gone", changes.gone))
         if names
     ]
-    twice = f"; left out, because two names have it: {', '.join(looked.twice)}" if looked.twice else ""
-    return f"{market}: {changes.total:,} instruments; {', '.join(said) or 'nothing changed'}{twice}"
+    left_out = "".join(
+        f"; left out, because {why}: {', '.join(names[:_NAMED])}{' …' if len(names) > _NAMED else ''}"
+        for why, names in (
+            ("two names have it", looked.twice),
+            ("it is told twice with two contents", looked.repeated),
+            ("it cannot be read", looked.odd),
+        )
+        if names
+    )
+    return f"{market}: {changes.total:,} instruments; {', '.join(said) or 'nothing changed'}{left_out}"
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:

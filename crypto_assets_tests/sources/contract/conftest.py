@@ -116,10 +116,9 @@ class Lab:
     def instruments_of(self, exchange: str, market_type: str) -> list[Instrument]:
         """Return what the sandbox's exchange says about its symbols."""
         if (exchange, market_type) not in self.instruments:
-            found, twice, odd = ask_instruments(self.client, self.collection, exchange, market_type)
-            assert not twice
-            assert not odd
-            self.instruments[exchange, market_type] = found
+            found = ask_instruments(self.client, self.collection, exchange, market_type)
+            assert not found.left_out
+            self.instruments[exchange, market_type] = list(found.instruments)
         return self.instruments[exchange, market_type]
 
     @cached_property
