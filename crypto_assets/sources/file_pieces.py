@@ -91,13 +91,16 @@ class Pieces:
             return 0
 
     def _as_in_file(self, error: BadContent) -> BadContent:
-        """Return an error about a piece with the number of the line in the file."""
+        """Return an error about a piece with the number of the line in the file.
+
+        Only the first number is one of a line: what follows it is text of the file.
+        """
         before = self._lines - self._first_lines.count(b"\n")
 
         def in_file(found: re.Match[str]) -> str:
             return f"line {int(found[1]) + before}"
 
-        error.args = (re.sub(r"\bline (\d+)\b", in_file, str(error)),)
+        error.args = (re.sub(r"\bline (\d+)\b", in_file, str(error), count=1),)
         if isinstance(line := error.evidence.get("line"), int):
             error.evidence["line"] = line + before
         return error

@@ -88,7 +88,7 @@ def read_csv(
     except (MemoryError, pa.ArrowInvalid) as error:
         raise_if_ours(error, key)
         raise BadContent(
-            f"{key}: expected {len(columns)} columns ({', '.join(columns)}); {_readable(error, columns)}"
+            f"{key}: expected {len(columns)} columns ({', '.join(columns)}); {readable(error, list(columns))}"
         ) from None
     return table
 
@@ -204,9 +204,8 @@ def _refuse_long_numbers(key: str, text: bytes | bytearray, start: int) -> None:
             )
 
 
-def _readable(error: pa.ArrowInvalid, columns: Mapping[str, pa.DataType]) -> str:
-    """Return Arrow's message with column names instead of numbers."""
-    names = list(columns)
+def readable(error: BaseException, names: Sequence[str]) -> str:
+    """Return Arrow's message about a CSV with names of columns instead of their numbers, and lines instead of rows."""
     message = re.sub(
         r"In CSV column #(\d+): (?:Row #(\d+): )?",
         lambda m: f"found in column {names[int(m[1])]}" + (f", line {m[2]}: " if m[2] else ": "),

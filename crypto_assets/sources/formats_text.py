@@ -15,6 +15,7 @@ from pyarrow import csv
 from crypto_assets.datasets.types import DECIMAL, INSTANT
 from crypto_assets.errors import BadContent, NoRows
 from crypto_assets.machine.shortage import raise_if_ours
+from crypto_assets.sources.formats import readable
 
 _PLAIN, _WITH_EXPONENT = b"0123456789.-", b"0123456789.-+eE"
 _MOST_DIGITS = 20
@@ -71,8 +72,9 @@ def read_text_csv(
         )
     except (MemoryError, pa.ArrowInvalid) as error:
         raise_if_ours(error, key)
-        message = " ".join(re.sub(r"In CSV column #(\d+): ", lambda m: f"{names[int(m[1])]}: ", str(error)).split())
-        raise BadContent(f"{key}: expected {len(names)} columns ({', '.join(names)}), found {message[:300]}") from None
+        raise BadContent(
+            f"{key}: expected {len(names)} columns ({', '.join(names)}); {readable(error, names)}"
+        ) from None
     if table.num_rows == 0:
         raise NoRows(f"{key}: expected rows, found a header alone")
     return table

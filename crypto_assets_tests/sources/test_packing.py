@@ -130,6 +130,35 @@ def test_a_wrong_line_deep_in_a_file_is_told_as_in_a_short_one(
     assert found.value.evidence == whole.value.evidence
 
 
+BYBIT_HEADER = b"timestamp,symbol,side,size,price,tickDirection,trdMatchID,grossValue,homeNotional,foreignNotional\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"1704413200.1,BTCUSDT,Buy,0.5,100,PlusTick,u,5e9,,50\n", r"found in column homeNotional, line 1402: .*"),
+        (b"1704413200.1,BTCUSDT,Buy,0.5,100,PlusTick\n", r"found in line 1402: Expected 10 columns, got 6: .*"),
+        (b"\n", r"line 1402"),
+        (b"1704413200.1,BTCUSDT,Buy,0.5,1e2,PlusTick,u,5e9,0.5,50\n", r"scientific notation in line 1402"),
+        (b"1704413200.1,BTCUSDT,Buy,0.5,line 7,PlusTick,u,5e9,0.5,50\n", r"other text in line 1402: 'line 7'"),
+        (b'1704413200.1,BTCUSDT,"Buy",0.5,1,PlusTick,u,5e9,0.5,50\n', r"quotes in line 1402"),
+        (b"1704413200.1,BTCUSDT,Buy,0.5,100,PlusTick,u,5e9,7,7\n", r"in line 1402; look"),
+    ],
+)
+def test_a_wrong_line_deep_in_a_file_with_words_is_named_by_its_number_in_the_file(
+    line: bytes, reason: str, monkeypatch: pytest.MonkeyPatch
+):
+    lines = [b"17044128%02d.%d,BTCUSDT,Buy,0.5,100,PlusTick,u%d,5e9,0.5,50\n" % (n // 40, n, n) for n in range(2_000)]
+    content = gzip.compress(BYBIT_HEADER + b"".join([*lines[:1400], line, *lines[1400:]]))
+    key, told = "trading/BTCUSDT/BTCUSDT2024-01-05.csv.gz", []
+    for most in (20_000, 1 << 30):
+        monkeypatch.setattr(packing, "MOST_WHOLE_BYTES", most)
+        with pytest.raises(BadContent, match=reason) as found:
+            list(sources.pieces(Series("bybit", "linear", "trades"), "BTC/USDT:USDT", key, content))
+        told.append((str(found.value), found.value.evidence))
+    assert told[0] == told[1]
+
+
 def cuts(content: bytes) -> list[int]:
     """Return where the pieces of a file begin."""
     return list(accumulate(map(len, CSV_IN_ZIP.texts(KEY, content))))
