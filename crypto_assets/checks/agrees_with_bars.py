@@ -7,6 +7,8 @@ trades do too, except for these definitions:
 - On futures an aggregate has the fills of up to 100 ms with one price and side (Aggregate Trade Streams, USDⓈ-M Futures
   API), and some of its trades may belong to the next minute. If the amounts missing from one minute are in the next one, to
   the last digit, both minutes count as equal; their prices are not compared.
+- The base amount of an inverse trade is contracts divided by its price, to 18 digits; bars publish fewer, rounded for each
+  trade or for their sum.
 - On futures ids of hidden trades (insurance fund, ADL) may be inside an aggregate's id range: it may then count more trades
   than the bar.
 """
@@ -39,6 +41,7 @@ _LONGEST_CROSSING = 5
 """Most neighbouring minutes between which trades of aggregates may be shifted; longer runs occur only by chance."""
 
 _QUOTES = ("quote_volume", "taker_buy_quote_volume")
+_BASES = ("volume", "taker_buy_volume")
 _SHIFTED = ("volume", "trade_count", "taker_buy_volume")
 _PRICES = ("open", "high", "low", "close")
 
@@ -73,12 +76,22 @@ def agrees_with_bars(built: pa.Table, bars: pa.Table, partition: Partition, seri
         evidence["quote_tolerance"] = f"{plain(_QUOTE_TOLERANCE)} a trade"
         if not sources.facts(series).contiguous:
             evidence |= {"crossing": minutes.accept_crossings(), "hidden_ids": minutes.accept_hidden_ids()}
-        minutes.accept_rounding()
+        minutes.accept_rounding(_QUOTES, _QUOTE_TOLERANCE)
+    if series.market_type == "inverse":
+        step = _last_digit(bars)
+        evidence["amount_tolerance"] = f"{plain(step)} a trade"
+        minutes.accept_rounding(_BASES, step)
     compared = len(found.common[0]) + len(found.only_here) + len(found.only_there)
     evidence = {"compared": compared, "agree": compared - len(minutes.wrong), "differ": len(minutes.wrong), **evidence}
     if beside:
         evidence["off_grid"] = beside
     return Finding(not minutes.wrong, evidence | minutes.evidence())
+
+
+def _last_digit(bars: pa.Table) -> Decimal:
+    """Return the step of the last digit that published volumes have: 0.00000001 if they have eight digits."""
+    volumes = [value.normalize() for value in bars.column("volume").to_pylist() if value]
+    return Decimal(1).scaleb(min((int(value.as_tuple().exponent) for value in volumes), default=0))
 
 
 BARS = RowKeys(("open_time",), is_instant=True)
@@ -201,11 +214,11 @@ class _Minutes:
             self._drop_if_right(minute)
         return len(accepted)
 
-    def accept_rounding(self) -> None:
-        """Accept quote volumes within the exchange's rounding of each trade."""
+    def accept_rounding(self, names: Sequence[str], tolerance: Decimal) -> None:
+        """Accept sums within the exchange's rounding of each trade."""
         for minute in list(self.wrong):
-            allowed = _QUOTE_TOLERANCE * self.counts.get(minute, 0)
-            for name in _QUOTES:
+            allowed = tolerance * self.counts.get(minute, 0)
+            for name in names:
                 one, other = self.wrong[minute].get(name, (None, None))
                 if one is not None and abs(one - other) <= allowed:
                     del self.wrong[minute][name]

@@ -60,11 +60,23 @@ ENVIRONMENT = f"{__name__}.environment"
 """Where a command's context has the names of the variables that were set before it began."""
 
 
+def once(_: click.Context, option: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """Return the value of an option that may be given once; click itself would take the last of several in silence."""
+    if len(values) > 1:
+        raise click.BadParameter(f"expected one, found {', '.join(values)}; run the command for each", param=option)
+    return values[0] if values else None
+
+
 def filters(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         (
-            click.option("--exchange", help="Only this exchange."),
-            click.option("--market-type", help="Only this market type: spot, linear, inverse or news."),
+            click.option("--exchange", multiple=True, callback=once, help="Only this exchange."),
+            click.option(
+                "--market-type",
+                multiple=True,
+                callback=once,
+                help="Only this market type: spot, linear, inverse or news.",
+            ),
             click.option(
                 "--symbol",
                 "symbols",

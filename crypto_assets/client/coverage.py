@@ -15,7 +15,7 @@ from crypto_assets.config.environment import settings_at_start
 from crypto_assets.ledger.day_records import database_that_is_there
 from crypto_assets.reading.day_coverage import STORED
 from crypto_assets.reading.day_states import day_states
-from crypto_assets.reading.question import Moment, question
+from crypto_assets.reading.question import Moment, market_type_of, question
 
 COVERAGE = {
     **NAMES,
@@ -35,7 +35,7 @@ def coverage(
     dataset: str,
     start: Moment,
     end: Moment,
-    market_type: str = "spot",
+    market_type: str | None = None,
     *,
     as_: Form = "pandas",
     home: str | Path | None = None,
@@ -68,11 +68,12 @@ def coverage(
         rows: list[dict[str, Any]] = []
         url = database_that_is_there(settings_at_start())
         names = asked_symbols(symbols)
-        wanted = [question(exchange, name, dataset, start, end, market_type) for name in names]
+        market = market_type or market_type_of(names)
+        wanted = [question(exchange, name, dataset, start, end, market) for name in names]
         require_different(wanted)
         warn_other_origins([exchange])
         for asked in wanted:
-            keys = {"exchange": exchange, "market_type": market_type, "dataset": dataset, "symbol": asked.symbol}
+            keys = {"exchange": exchange, "market_type": market, "dataset": dataset, "symbol": asked.symbol}
             days = day_states(asked, lake, url)
             if all(one.rows is None and one.state != STORED for one in days):
                 require_symbol(asked, lake, url)

@@ -21,7 +21,7 @@ from crypto_assets.ledger.newest import newest_days
 from crypto_assets.model import Series
 from crypto_assets.model.symbols import unified_symbol
 from crypto_assets.reading.day_coverage import NOT_COLLECTED, DayCoverage
-from crypto_assets.reading.question import question
+from crypto_assets.reading.question import market_type_of, question
 from crypto_assets.reading.stored_days import LakeQuestion, read_lake
 from crypto_assets.rows.numpy_arrays import texts, to_arrow
 from crypto_assets.storage.lake import Lake
@@ -31,7 +31,7 @@ def latest(
     exchange: str,
     symbols: str | Sequence[str] | None = None,
     dataset: str = "ohlcv_1m",
-    market_type: str = "spot",
+    market_type: str | None = None,
     *,
     as_: Form = "pandas",
     exact: bool = False,
@@ -63,8 +63,9 @@ def latest(
     with of_home(home):
         names = None if symbols is None else asked_symbols(symbols)
         # The days and, without names, the symbol only let the arguments be checked as `read` checks them.
+        market = market_type or market_type_of(names or [])
         checked = [
-            question(exchange, name, dataset, "2000-01-01", "2000-01-01", market_type) for name in names or ["BTC/USDT"]
+            question(exchange, name, dataset, "2000-01-01", "2000-01-01", market) for name in names or ["BTC/USDT"]
         ]
         require_different(checked)
         warn_other_origins([exchange])

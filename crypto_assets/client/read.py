@@ -16,7 +16,7 @@ from crypto_assets.client.lake_rows import Found, from_lake
 from crypto_assets.errors import ConfigError, IncompleteData
 from crypto_assets.reading.build import Build, build_of, target_of
 from crypto_assets.reading.day_coverage import Coverage, DayCoverage, Explained, Missing, require_known, settle
-from crypto_assets.reading.question import Moment, Question, question
+from crypto_assets.reading.question import Moment, Question, market_type_of, question
 from crypto_assets.rows.numpy_arrays import labels, texts
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def read(
     dataset: str,
     start: Moment,
     end: Moment,
-    market_type: str = "spot",
+    market_type: str | None = None,
     *,
     as_: Literal["pandas"] = "pandas",
     **options: Unpack[Options],
@@ -60,7 +60,7 @@ def read(
     dataset: str,
     start: Moment,
     end: Moment,
-    market_type: str = "spot",
+    market_type: str | None = None,
     *,
     as_: Literal["polars"],
     **options: Unpack[Options],
@@ -72,7 +72,7 @@ def read(
     dataset: str,
     start: Moment,
     end: Moment,
-    market_type: str = "spot",
+    market_type: str | None = None,
     *,
     as_: Literal["arrow"],
     **options: Unpack[Options],
@@ -83,7 +83,7 @@ def read(
     dataset: str,
     start: Moment,
     end: Moment,
-    market_type: str = "spot",
+    market_type: str | None = None,
     *,
     as_: Form = "pandas",
     exact: bool = False,
@@ -128,7 +128,8 @@ def read(
             the warehouse also timeframes that were built (`ohlcv_1h`) and `trade_statistics_1m`.
         start, end: days (`"2024-01-01"` or a date) are both included; instants (datetime, or text with a time) are
             half-open, [start, end), and UTC if they have no zone.
-        market_type: `spot`, `linear`, `inverse` or `news`.
+        market_type: `spot`, `linear`, `inverse` or `news`; default: as the symbols say, `BTC/USDT` spot,
+            `BTC/USDT:USDT` linear, `BTC/USD:BTC` inverse.
         as_: `pandas`, `polars` (`pip install crypto_assets[polars]`) or `arrow`. The lake's rows become polars and Arrow
             without importing pandas (only `build_from` imports it, because Arrow does).
         exact: every digit that the exchange published: `decimal.Decimal` in pandas, decimals of 18 places in polars and
@@ -173,7 +174,8 @@ def read(
     require_form(as_)
     with of_home(home):
         names = asked_symbols(symbols)
-        plan = _plan(exchange, dataset, start, end, market_type, columns, build_from, source, as_of, lock)
+        market = market_type or market_type_of(names)
+        plan = _plan(exchange, dataset, start, end, market, columns, build_from, source, as_of, lock)
         wanted = [plan.of(name) for name in names]
         require_different(wanted)
         warn_other_origins([exchange])

@@ -52,6 +52,29 @@ class Question:
         return f"{self.series} {self.symbol}"
 
 
+def market_type_of(symbols: Sequence[str]) -> str:
+    """Return the market type that unified symbols say; without a settle currency it is spot.
+
+    Raises:
+        ConfigError: they say several.
+    """
+    found = {_said_by(symbol) for symbol in symbols if isinstance(symbol, str)} or {"spot"}
+    if len(found) > 1:
+        raise ConfigError(
+            f"symbols: expected symbols of one market type, found {', '.join(sorted(found))}; ask for each market type by "
+            "itself"
+        )
+    return found.pop()
+
+
+def _said_by(symbol: str) -> str:
+    pair, _, settle = symbol.partition(":")
+    if not settle:
+        return "spot"
+    base, _, quote = pair.partition("/")
+    return "inverse" if settle.partition("-")[0] == base != quote else "linear"
+
+
 def question(
     exchange: str,
     symbol: str,

@@ -30,6 +30,7 @@ from crypto_assets.model import Outcome, Partition, Series, SourceFile, State, S
 from crypto_assets.quality.lock.content import write_lock
 from crypto_assets.quality.lock.create import make_lock
 from crypto_assets.quality.query import Query
+from crypto_assets.reading.question import market_type_of
 from crypto_assets.rows.loads import Load
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.migrations import migrate
@@ -345,3 +346,22 @@ def test_importing_the_package_is_cheap_and_reading_is_there() -> None:
     found = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout.split()
     assert found == [crypto_assets.__version__, "False", "False"]
     assert callable(crypto_assets.read)
+
+
+@pytest.mark.parametrize(
+    ("symbols", "market_type"),
+    [
+        (["BTC/USDT", "btc-usdt"], "spot"),
+        (["BTC/USDT:USDT"], "linear"),
+        (["BTC/USDT:USDT-240628", "ETH/USDC:USDC"], "linear"),
+        (["BTC/USD:BTC"], "inverse"),
+        (["BTC/USD:BTC-240628"], "inverse"),
+    ],
+)
+def test_a_symbol_says_its_market_type(symbols: list[str], market_type: str):
+    assert market_type_of(symbols) == market_type
+
+
+def test_symbols_of_two_market_types_are_two_questions():
+    with pytest.raises(ConfigError, match="expected symbols of one market type, found linear, spot"):
+        market_type_of(["BTC/USDT", "BTC/USDT:USDT"])

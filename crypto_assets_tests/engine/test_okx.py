@@ -226,6 +226,10 @@ def test_inverse_contracts_are_dollars_and_their_amounts_base(bench: Open, serve
     result = okx.collect(FIRST, FIRST)
     for name in ("trades", "ohlcv_1m"):
         assert result.of(FIRST, name, "BTC/USD:BTC", "inverse").state is State.AVAILABLE
+    # Bars have eight digits of each amount, trades have 18.
+    compared = okx.collect(FIRST, FIRST).of(FIRST, "trades", "BTC/USD:BTC", "inverse").findings["agrees_with_bars"]
+    assert (compared.passed, compared.evidence["compared"]) == (True, 1_440)
+    assert compared.evidence["amount_tolerance"] == "0.00000001 a trade"
     world = served.app.state.source
     item, _, _ = world.listed["inverse", "BTCUSD_PERP"]
     trades, bars = world.market.trades(item, FIRST), world.market.bars(item, "1m", FIRST)

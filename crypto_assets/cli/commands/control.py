@@ -12,7 +12,7 @@ import click
 
 from crypto_assets.cli.console import counted, err, out, print_line
 from crypto_assets.cli.help import Help
-from crypto_assets.cli.options import with_ledger
+from crypto_assets.cli.options import once, with_ledger
 
 if TYPE_CHECKING:
     from crypto_assets.ledger.progress import Progress
@@ -22,7 +22,7 @@ FOLLOW_S = 1.0
 
 def _scope_options(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option("--run", help="Only this run; the start of its id is enough.")(command)
-    return click.option("--exchange", help="Only this exchange.")(command)
+    return click.option("--exchange", multiple=True, callback=once, help="Only this exchange.")(command)
 
 
 @click.command(

@@ -12,7 +12,7 @@ import click
 
 from crypto_assets.cli.console import err, out, plain_table, print_table
 from crypto_assets.cli.help import Help
-from crypto_assets.cli.options import known_collection
+from crypto_assets.cli.options import known_collection, once
 
 if TYPE_CHECKING:
     from crypto_assets.sources.offers import Offer
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("names", metavar="[EXCHANGE] [DATASET]", nargs=-1)
-@click.option("--exchange", help="Only of this exchange.")
+@click.option("--exchange", multiple=True, callback=once, help="Only of this exchange.")
 @click.option("--market-type", help="Only of this market type: spot, linear, inverse or news.")
 @click.option("--dataset", help="Only this dataset.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each dataset or column.")

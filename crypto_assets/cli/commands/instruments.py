@@ -10,7 +10,7 @@ import click
 
 from crypto_assets.cli.console import err, out, print_table
 from crypto_assets.cli.help import Help
-from crypto_assets.cli.options import DAY, load_configured, with_ledger
+from crypto_assets.cli.options import DAY, load_configured, once, with_ledger
 
 _SHOWN = ("exchange", "market_type", "symbol", "exchange_symbol", "contract_size", "tick_size", "lot_size", "status")
 _NAMED = 5
@@ -24,7 +24,7 @@ _NAMED = 5
         ("instruments --symbol BTC/USDT --as-of 2024-01-05", "As it was known of a day"),
     ),
 )
-@click.option("--exchange", help="Only this exchange.")
+@click.option("--exchange", multiple=True, callback=once, help="Only this exchange.")
 @click.option("--market-type", help="Only this market type: spot, linear or inverse.")
 @click.option("--symbol", "symbols", multiple=True, help="Only this symbol; may be repeated.")
 @click.option("--as-of", "day", type=DAY, help="Show what was known of this day.")
