@@ -76,7 +76,10 @@ class Source(Protocol):
     first_ban_s: float
     """The seconds of a first ban, where an answer does not say how long; each further one counts as twice as long."""
     banned_together: frozenset[str]
-    """Budgets of one host: a ban in one of them is a ban in all. The other budgets have hosts of their own."""
+    """Budgets of one host: a ban in one of them is a ban in all. The other budgets have hosts of their own.
+
+    If collection.yaml has `archive` and `listing` on one of the source's hosts, these two are banned together as well.
+    """
     withheld: frozenset[int]
     """HTTP statuses of its archive that mean "no such file", besides 404."""
     unknown_symbol_words: tuple[str, ...]
@@ -100,6 +103,10 @@ class Source(Protocol):
         Several, if the name does not say where its base ends (`AVAXUSD`: AVAX/USD or AVA/XUSD); none for a name that is no
         symbol of the market type.
         """
+
+    def banned_with(self, budget: str) -> frozenset[str]:
+        """Return all budgets that a ban of one budget pauses, itself included."""
+        ...
 
     def expires_at(self, symbol: str) -> datetime | None:
         """Return the end of a contract from its name, or None if the name has no end."""

@@ -71,7 +71,10 @@ _LONGEST_UID = 2_000
 
 
 class Rss(Collector):
-    """The feeds of `FEEDS`, or others; each is counted and paused by itself, so one that fails does not stop the others."""
+    """The feeds of `FEEDS`, or others; each is counted and paused by itself, so one that fails does not stop the others.
+
+    Only a ban is shared: by all feeds of one site.
+    """
 
     name = "rss"
     dataset = DATASET
@@ -85,6 +88,11 @@ class Rss(Collector):
         self.rest_url = next(iter(feeds.values()))
         # A choice: no feed states a limit, and none changes more often.
         self.limits = {name.lower(): (Limit(1, 1.0, "requests"),) for name in feeds}
+
+    def banned_with(self, budget: str) -> frozenset[str]:
+        """Return the budgets of all feeds on the same site; a ban of our address holds for all of them."""
+        hosts = {name.lower(): urlsplit(address).hostname for name, address in self.addresses.items()}
+        return frozenset(name for name, host in hosts.items() if host == hosts.get(budget)) | {budget}
 
     def with_addresses(self, addresses: Mapping[str, str]) -> Rss:
         """Return the source with these addresses added to its own; they replace those of the same names."""

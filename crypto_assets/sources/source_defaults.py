@@ -30,6 +30,9 @@ class SourceDefaults:
     withheld: frozenset[int] = frozenset()
     unknown_symbol_words: tuple[str, ...] = ()
 
+    def banned_with(self, budget: str) -> frozenset[str]:
+        return self.banned_together if budget in self.banned_together else frozenset({budget})
+
     def expires_at(self, symbol: str) -> datetime | None:
         """Return the end of a contract from the date in its symbol; None without one, as on spot."""
         _, dash, expiry = symbol.partition(":")[2].partition("-")

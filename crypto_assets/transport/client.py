@@ -41,7 +41,7 @@ from crypto_assets.transport.connections import Routes
 from crypto_assets.transport.network import Network
 from crypto_assets.transport.proxies import WANTS_PASSWORD, proxy_of, way_to
 from crypto_assets.transport.request import RequestState
-from crypto_assets.transport.retry import Decision, Retry, WaitUntil, asked_wait_s, decide
+from crypto_assets.transport.retry import Decision, Retry, WaitUntil, asked_wait_s, decide, refuses_country
 from crypto_assets.transport.unreachable import failure_text
 from crypto_assets.version import __version__
 
@@ -225,14 +225,19 @@ class Client:
                 response = redirects.send(self._client, request, asked)
             headed = time.monotonic()
             with contextlib.closing(response):
+                # What these mean depends on their text.
+                refused = response.status_code in (403, 418, 429)
+                said = beginning_of(response, asked.body.asked_coding) if refused else {}
+                text = said.get("body", "")
                 self._guard.answered(
                     permit,
                     response.status_code,
                     response.headers,
                     at=headed,
-                    retry_after_s=asked_wait_s(response),
+                    retry_after_s=asked_wait_s(response, text),
+                    body=text,
                 )
-                return self._read(asked, response), headed
+                return self._read(asked, response, said), headed
         except (redirects.NotFollowed, UnaskedCoding) as error:
             if headed is None:
                 self._guard.abandoned(permit)
@@ -260,7 +265,8 @@ class Client:
             raise_if_ours(error, asked.shown)
             raise
 
-    def _read(self, asked: RequestState, response: httpx.Response) -> httpx.Response:
+    def _read(self, asked: RequestState, response: httpx.Response, said: Mapping[str, str]) -> httpx.Response:
+        """Return a good answer with its whole body; `said` is the beginning of a body that was read already."""
         if response.status_code == 200 and asked.method == "HEAD":
             return response
         if response.status_code == 200 or (response.status_code == 206 and asked.body.size):
@@ -282,14 +288,22 @@ class Client:
             host = host_of(asked.at)
             elsewhere = {} if host == asked.host else {"redirected_to": host}
             raise NotPublished(f"{asked.shown}: 404, not published; it may appear later", url=asked.url, **elsewhere)
+        if refuses_country(response.status_code, said.get("body", "")):
+            raise PermanentError(
+                f"{asked.shown}: expected 200, found 403: the host does not serve the country of our address; set HTTPS_PROXY"
+                f" to a proxy elsewhere, where that is allowed, or leave {asked.endpoint.exchange} out of collection.yaml",
+                url=asked.url,
+                status=403,
+                **said,
+            )
         reason = "".join(letter for letter in response.reason_phrase[:60] if letter.isprintable())
         raise HostRefused(
             f"{asked.shown}: expected 200, found {response.status_code} {reason}{way_to(asked.at)}; "
             + ("the host refuses for now, try again later" if response.status_code != 407 else WANTS_PASSWORD),
             status=response.status_code,
-            retry_after_s=asked_wait_s(response),
+            retry_after_s=asked_wait_s(response, said.get("body", "")),
             url=asked.url,
-            **beginning_of(response, asked.body.asked_coding),
+            **(said or beginning_of(response, asked.body.asked_coding)),
         )
 
     def _unreachable(self, asked: RequestState, permit: Permit, error: Exception, *, answered: bool) -> HostUnreachable:

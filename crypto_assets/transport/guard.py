@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from crypto_assets.errors import CircuitOpen, HostRefused, Stopped
 from crypto_assets.sources.limits import Endpoint, Limit
 from crypto_assets.storage.database import Database
 from crypto_assets.transport import limit_state
+from crypto_assets.transport.ban_scope import banned_together
 from crypto_assets.transport.breaker import FAILURES, FIRST_OPEN_S, PROBE_S, Breaker, Breakers, Key
 from crypto_assets.transport.limit_state import Snapshot
 from crypto_assets.transport.limiter import Cooling, Grant, Limiter
@@ -141,9 +142,16 @@ class Guard:
         return Permit(endpoint, host, time.monotonic(), probe, grant)
 
     def answered(
-        self, permit: Permit, status: int, headers: Mapping[str, str], *, at: float, retry_after_s: float | None = None
+        self,
+        permit: Permit,
+        status: int,
+        headers: Mapping[str, str],
+        *,
+        at: float,
+        retry_after_s: float | None = None,
+        body: str = "",
     ) -> None:
-        """Report that an answer began, whatever its status; `at` is by `time.monotonic()`.
+        """Report that an answer began, whatever its status; `at` is by `time.monotonic()`, `body` the text of a refusal.
 
         A status of 5xx is neither success nor failure until the caller has tried again and calls `failed`.
         """
@@ -155,7 +163,9 @@ class Guard:
             self._learn_clock(budget, limiter, headers, permit.began, at)
             if counted := sources.get(endpoint.exchange).counted_weight(endpoint.budget, headers):
                 limiter.counted(*counted, permit.began, at)
-        decision = decide(status, exchange=endpoint.exchange, rest=self._is_rest(endpoint), retry_after_s=retry_after_s)
+        decision = decide(
+            status, exchange=endpoint.exchange, rest=self._is_rest(endpoint), retry_after_s=retry_after_s, body=body
+        )
         if isinstance(decision, WaitUntil):
             self._cool_down(endpoint, decision, status, f"{permit.host} answered {status}")
         if status < 500:
@@ -283,10 +293,11 @@ class Guard:
         if decision.seconds is not None:
             reason += f" and asked to wait {decision.seconds:g} s"
         seconds, first_ban_s = decision.seconds, decision.first_s if decision.ban else None
-        for paused in _banned_together(endpoint) if decision.ban else [endpoint]:
+        for paused in banned_together(endpoint, self._collection) if decision.ban else [endpoint]:
             budget_id, _ = self._budget(paused)
-            seconds = limit_state.cool_down(self._database, budget_id, seconds, status, reason, first_ban_s=first_ban_s)
-            self._note_cool_down(paused, Cooling(seconds, status, reason))
+            found = limit_state.cool_down(self._database, budget_id, seconds, status, reason, first_ban_s=first_ban_s)
+            seconds = found[0]
+            self._note_cool_down(paused, Cooling(*found))
 
     def _note_cool_down(self, endpoint: Endpoint, found: Cooling) -> None:
         with self._lock:
@@ -334,15 +345,6 @@ class Guard:
 
     def _is_rest(self, endpoint: Endpoint) -> bool:
         return endpoint.budget not in ("archive", "listing")
-
-
-def _banned_together(endpoint: Endpoint) -> list[Endpoint]:
-    """Return the budgets that a ban of one of them pauses; the first one counts how often that was."""
-    exchange = endpoint.exchange
-    together = sources.get(exchange).banned_together if exchange in sources.names() else frozenset[str]()
-    if endpoint.budget not in together:
-        return [endpoint]
-    return [replace(endpoint, budget=budget) for budget in sorted(together)]
 
 
 def _moment(seconds: float | None) -> float | None:

@@ -1,7 +1,7 @@
 """The shared state of an exchange's limits in Postgres: budgets and their cool-downs; and a summary for people.
 
 A cool-down is as long as the exchange asks (`Retry-After`). Without one it doubles with each refusal, from 5 s for a
-slow-down and from minutes for a ban: each source says from how many.
+slow-down and from minutes for a ban: each source says from how many. A ban that follows a slow-down is the first ban.
 """
 
 from __future__ import annotations
@@ -27,21 +27,35 @@ INSERT INTO collection.budgets AS b (exchange, egress, budget, limits) VALUES (%
 ON CONFLICT (exchange, egress, budget) DO UPDATE SET limits = excluded.limits WHERE b.limits <> excluded.limits
 """
 
-# Requests in flight together are refused together: that is one strike. Ten quiet minutes clear all strikes.
+# Requests in flight together are refused together: that is one strike, and it does not prolong the pause. A ban after
+# slow-downs is no such repetition, so it prolongs their pause; a slow-down during a ban is one. Slow-downs and bans are
+# counted apart. Ten quiet minutes clear both counts.
 _COOL_DOWN = """
-WITH judged AS (
-    SELECT CASE WHEN cool_until > clock_timestamp() THEN greatest(strikes, 1)
-                WHEN cool_until > clock_timestamp() - interval '10 minutes' THEN strikes + 1 ELSE 1 END AS strike
+WITH present AS (
+    SELECT cool_until, coalesce(cool_until > clock_timestamp(), false) AS paused,
+           coalesce(cool_until > clock_timestamp() - interval '10 minutes', false) AS recent,
+           cool_is_ban, CASE WHEN %(ban)s THEN bans ELSE strikes END AS count
     FROM collection.budgets WHERE id = %(id)s FOR UPDATE
+), judged AS (
+    SELECT *, paused AND (cool_is_ban OR NOT %(ban)s) AS repeated,
+           CASE WHEN paused AND (cool_is_ban OR NOT %(ban)s) THEN greatest(count, 1)
+                WHEN recent THEN count + 1 ELSE 1 END AS strike
+    FROM present
+), decided AS (
+    SELECT *, CASE WHEN %(seconds)s::float8 IS NULL AND repeated THEN cool_until ELSE
+        greatest(cool_until, clock_timestamp() + make_interval(secs => coalesce(%(seconds)s::float8,
+            least(%(first_s)s * 2 ^ least(strike - 1, 20), %(longest_s)s) * (1 + random() / 4)))) END AS until
+    FROM judged
 )
 UPDATE collection.budgets b SET
-    strikes = CASE WHEN %(seconds)s::float8 IS NULL THEN strike ELSE strikes END,
-    cool_until = CASE WHEN %(seconds)s::float8 IS NULL AND b.cool_until > clock_timestamp() THEN b.cool_until ELSE
-        greatest(b.cool_until, clock_timestamp() + make_interval(secs => coalesce(%(seconds)s::float8,
-            least(%(first_s)s * 2 ^ least(strike - 1, 20), %(longest_s)s) * (1 + random() / 4)))) END,
-    cool_status = %(status)s, cool_reason = %(reason)s
-FROM judged WHERE b.id = %(id)s
-RETURNING extract(epoch FROM b.cool_until - clock_timestamp())::float8
+    strikes = CASE WHEN %(seconds)s::float8 IS NULL AND NOT %(ban)s THEN strike WHEN recent THEN strikes ELSE 0 END,
+    bans = CASE WHEN %(seconds)s::float8 IS NULL AND %(ban)s THEN strike WHEN recent THEN bans ELSE 0 END,
+    cool_is_ban = %(ban)s OR (paused AND d.cool_is_ban),
+    cool_until = until,
+    cool_status = CASE WHEN paused AND until <= d.cool_until THEN cool_status ELSE %(status)s END,
+    cool_reason = CASE WHEN paused AND until <= d.cool_until THEN cool_reason ELSE %(reason)s END
+FROM decided d WHERE b.id = %(id)s
+RETURNING extract(epoch FROM b.cool_until - clock_timestamp())::float8, b.cool_status, b.cool_reason
 """
 
 _COOL = """
@@ -135,14 +149,18 @@ def cool_down(
     reason: str,
     *,
     first_ban_s: float | None = None,
-) -> float:
-    """Pause a budget for some seconds (None: longer each time), and return the seconds left now.
+) -> tuple[float, int, str]:
+    """Pause a budget for some seconds (None: longer each time).
+
+    Returns:
+        The seconds left now, and the status and the reason of the refusal that made the pause so long.
 
     Args:
         first_ban_s: the length of a first ban; None: it is a slow-down.
     """
     values: dict[str, Any] = {
         "id": budget_id,
+        "ban": first_ban_s is not None,
         "seconds": seconds,
         "status": status,
         "reason": reason[:500],
@@ -151,7 +169,8 @@ def cool_down(
     }
     with database.transaction() as connection:
         row = connection.execute(_COOL_DOWN, values).fetchone()
-    return float(row[0]) if row else 0.0
+    assert row is not None  # noqa: S101 - `budget_id` has made it
+    return float(row[0]), row[1], row[2]
 
 
 @repeatable

@@ -6,6 +6,7 @@
 | 408, 425, 5xx of a moment                           | try again; after the time that the host names     |
 | words that mean an error that passes                | try again, whatever the status                    |
 | 429; 418, 403 and words where they mean a ban       | wait, all processes together                      |
+| 403 whose text refuses the country of our address   | permanent: a person chooses another way or source |
 | 404, connection attempts that vanish, open circuit  | later, in another run                             |
 | wrong bytes or rows                                 | quarantine, later again                           |
 | the rest: 400, 401, 410, 451, bad URL, bad config   | permanent: only a person can help, or nobody      |
@@ -77,6 +78,10 @@ _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 _LONGEST_ASKED_S = 259_200.0
 """No exchange asks for more than three days (Binance's longest ban); a longer time is a mistake."""
 
+_BANNED_UNTIL = re.compile(r"banned until ([0-9]{13})\b")
+
+_COUNTRY_WORDS = ("configured to block access from your country", "banned the country or region", "error code: 1009")
+
 # 520–527 and 530 are Cloudflare's statuses for a failing server behind it.
 _PASSING = frozenset({408, 425, 500, 502, 503, 504, 507, 509, *range(520, 528), 529, 530, 598, 599})
 
@@ -109,16 +114,19 @@ def decide(
     exchange: str = "",
     rest: bool = False,
     retry_after_s: float | None = None,
+    body: str = "",
 ) -> Decision:
     """Return the decision for a status, an exception (ours, httpx's or ccxt's) or the name of a ccxt class.
 
     Args:
         exchange: some exchanges give a status their own meaning.
         rest: whether it is the exchange's API; there a 403 can be a ban, while most archives refuse single files with it.
-        retry_after_s: the wait that the answer asked for.
+        retry_after_s: the wait that the answer asked for; 0 is read as None: it did not say how long.
+        body: the beginning of the text of a refusal; an error of ours brings its own.
     """
+    retry_after_s = retry_after_s or None
     if isinstance(failure, int):
-        return _of_status(failure, exchange, rest, retry_after_s)
+        return _of_status(failure, exchange, rest, retry_after_s, body)
     if isinstance(failure, str):
         return _CCXT.get(failure, Permanent())
     if isinstance(failure, CryptoAssetsError):
@@ -131,31 +139,54 @@ def decide(
     return Permanent()
 
 
-def asked_wait_s(response: httpx.Response) -> float | None:
-    """Return the seconds of a Retry-After header, given as seconds or as an HTTP date; three days at most."""
-    text = response.headers.get("retry-after")
-    if text is None:
-        return None
+def asked_wait_s(response: httpx.Response, body: str = "") -> float | None:
+    """Return the seconds that an answer asks to wait; three days at most; None if it does not say how long.
+
+    A Retry-After header, given as seconds or as an HTTP date, is kept as it is, also where it is shorter than usual: Binance
+    gives the rest of a ban with it (rest-api.md, "IP Limits"). 0, or an instant that is over, says nothing. Without one, the
+    end of a ban may be in the text (`IP banned until 1660090423228`, ccxt/ccxt#14639).
+    """
+    text = response.headers.get("retry-after", "")
     if _SECONDS.fullmatch(text.strip()):
-        return min(float(text), _LONGEST_ASKED_S)
-    try:
-        at = parsedate_to_datetime(text)
-        # By the host's own clock if its answer has one, because ours may be wrong.
-        told = response.headers.get("date")
-        now = parsedate_to_datetime(told) if told else datetime.now(UTC)
-        return min(max(0.0, (at - now).total_seconds()), _LONGEST_ASKED_S)
-    except (ValueError, TypeError):  # TypeError: only one of the two dates has a time zone
-        return None
+        seconds = float(text)
+    else:
+        try:
+            seconds = _until(parsedate_to_datetime(text), response)
+        except (ValueError, TypeError):  # TypeError: only one of the two dates has a time zone
+            seconds = 0.0
+    if seconds <= 0 and (found := _BANNED_UNTIL.search(body)):
+        try:
+            seconds = _until(datetime.fromtimestamp(int(found[1]) / 1000, UTC), response)
+        except (ValueError, TypeError):  # a Date that is none
+            seconds = 0.0
+    return min(seconds, _LONGEST_ASKED_S) if seconds > 0 else None
 
 
-def _of_status(status: int, exchange: str, rest: bool, retry_after_s: float | None) -> Decision:
+def _until(at: datetime, response: httpx.Response) -> float:
+    """Return the seconds until an instant, by the host's own clock if its answer has one, because ours may be wrong."""
+    told = response.headers.get("date")
+    return (at - (parsedate_to_datetime(told) if told else datetime.now(UTC))).total_seconds()
+
+
+def refuses_country(status: int, body: str) -> bool:
+    """Return whether an answer of 403 says that the host does not serve the country of our address, which no wait changes.
+
+    The words are those of the networks in front of hosts, whatever the exchange: Amazon CloudFront's and Cloudflare's 1009.
+    """
+    shown = " ".join(body.split()).lower()
+    return status == 403 and any(words in shown for words in _COUNTRY_WORDS)
+
+
+def _of_status(status: int, exchange: str, rest: bool, retry_after_s: float | None, body: str = "") -> Decision:
+    if refuses_country(status, body):
+        return Permanent()
     if not rest and status in _withheld(exchange):
         return Later()
     # 418 means a ban from any host: nobody else uses it.
     if status == 418 or status in (_bans(exchange) if rest else _archive_bans(exchange)):
         return _ban(exchange, retry_after_s)
     if status == 429:
-        return WaitUntil(retry_after_s)
+        return _ban(exchange, retry_after_s) if _BANNED_UNTIL.search(body) else WaitUntil(retry_after_s)
     if status in _PASSING:
         return Retry() if retry_after_s is None else WaitUntil(retry_after_s)
     # 403 from an archive: one file is refused for now, or an edge server limits us; do not try again at once.
@@ -181,7 +212,7 @@ def _of_ours(error: CryptoAssetsError, exchange: str, rest: bool, retry_after_s:
     match error:
         case HostRefused():
             asked = error.retry_after_s if retry_after_s is None else retry_after_s
-            return _of_status(error.status, exchange, rest, asked)
+            return _of_status(error.status, exchange, rest, asked or None, str(error.evidence.get("body", "")))
         case HostUnreachable():
             cause = error.__cause__
             return _of_httpx(cause) if isinstance(cause, httpx.HTTPError) else Retry()

@@ -341,6 +341,8 @@ def test_seconds_to_wait_are_digits_and_nothing_else(header):
     assert asked_wait_s(httpx.Response(429, headers={"retry-after": header.encode()})) is None
 
 
-@pytest.mark.parametrize(("header", "seconds"), [("0", 0.0), ("120", 120.0), (" 7 ", 7.0), ("1.5", 1.5)])
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("0", None), ("0.0", None), ("120", 120.0), (" 7 ", 7.0), ("1.5", 1.5)]
+)
 def test_seconds_to_wait_are_read_as_they_are_written(header, seconds):
     assert asked_wait_s(httpx.Response(429, headers={"retry-after": header})) == seconds

@@ -18,6 +18,7 @@ archive_objects: exchange key size_bytes etag last_modified first_modified publi
 asset_days: table_name day rows stored_at
 breakers: exchange egress kind host failures failing_since openings open_until probe_until last_error changed_at
 budgets: id exchange egress budget limits log_began clock_low_s clock_high_s cool_until cool_status cool_reason strikes
+    cool_is_ban bans
 controls: scope action reason who at
 corrections: id exchange market_type symbol dataset day found_at run_id text version former_sha256 sha256 former_source
     source former_source_key source_key former_source_sha256 source_sha256 former_rows rows rows_added rows_removed

@@ -92,7 +92,8 @@ def test_trades_that_rest_does_not_serve_any_more_are_not_lost_silently(bench: O
     assert work.lake.days(TRADES, BTC) == []
 
 
-def test_rest_that_says_not_now_is_asked_again(bench: Open) -> None:
+def test_rest_that_says_not_now_is_asked_again(bench: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crypto_assets.transport.limit_state._FIRST_S", 0.02)
     work = bench(EARLY, spot("ohlcv_1m"))
     work.sandbox.app.state.faults.on(
         make_fault(fault="http-429", kinds=("rest",), pattern="/api/v3/klines*", times=2, retry_after_s=0)

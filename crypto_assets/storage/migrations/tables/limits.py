@@ -15,6 +15,8 @@ CREATE TABLE collection.budgets (
     cool_status integer NOT NULL DEFAULT 0,
     cool_reason text NOT NULL DEFAULT '',
     strikes integer NOT NULL DEFAULT 0,
+    cool_is_ban boolean NOT NULL DEFAULT false,
+    bans integer NOT NULL DEFAULT 0,
     UNIQUE (exchange, egress, budget)
 )
 """,
@@ -27,7 +29,9 @@ CREATE TABLE collection.budgets (
     ),
     "COMMENT ON COLUMN collection.budgets.cool_until IS 'no requests before; requested by the exchange, or after a refusal'",
     "COMMENT ON COLUMN collection.budgets.cool_status IS 'HTTP status of the refusal'",
-    "COMMENT ON COLUMN collection.budgets.strikes IS 'refusals without Retry-After in a row: each doubles the cool-down'",
+    "COMMENT ON COLUMN collection.budgets.strikes IS 'slow-downs without Retry-After in a row: each doubles the cool-down'",
+    "COMMENT ON COLUMN collection.budgets.cool_is_ban IS 'whether a ban, not only a slow-down, began or prolonged the pause'",
+    "COMMENT ON COLUMN collection.budgets.bans IS 'bans without Retry-After in a row: each doubles the next one'",
     # Not in the WAL: a grant is worth nothing an hour later. A crash of the server empties the table; log_began shows that.
     """
 CREATE UNLOGGED TABLE collection.grants (
