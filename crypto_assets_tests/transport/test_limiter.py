@@ -258,7 +258,8 @@ def test_a_cool_down_holds_for_every_process_and_then_ends(budget):
     for limiter in limiters:
         take(limiter)
     told = time.monotonic()
-    left = limit_state.cool_down(one.database, one.id, 4.0, 429, "api.binance.com answered 429")
+    left, *said = limit_state.cool_down(one.database, one.id, 4.0, 429, "api.binance.com answered 429")
+    assert said == [429, "api.binance.com answered 429"]
     assert 3.9 < left <= 4.0
     for limiter in limiters:
         found = limiter.acquire()
@@ -286,12 +287,12 @@ def test_a_cool_down_that_begins_meanwhile_holds_for_who_waits(budget):
 
 def test_refusals_without_a_time_double_the_cool_down_but_those_of_one_moment_are_one(budget):
     one = budget(Limit(1, 1.0, "requests"))
-    first = limit_state.cool_down(one.database, one.id, None, 429, "")
+    first = limit_state.cool_down(one.database, one.id, None, 429, "")[0]
     assert 4.9 < first <= 6.25
-    again = limit_state.cool_down(one.database, one.id, None, 429, "")
+    again = limit_state.cool_down(one.database, one.id, None, 429, "")[0]
     assert again <= first
     one.query("UPDATE collection.budgets SET cool_until = clock_timestamp() - interval '1 s' WHERE id = %(id)s")
-    assert 9.9 < limit_state.cool_down(one.database, one.id, None, 429, "") <= 12.5
+    assert 9.9 < limit_state.cool_down(one.database, one.id, None, 429, "")[0] <= 12.5
 
 
 def test_what_others_on_our_address_use_counts_and_what_we_use_is_not_taken_for_theirs(budget):
