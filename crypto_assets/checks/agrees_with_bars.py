@@ -37,6 +37,9 @@ _MINUTE_US = 60_000_000
 _QUOTE_TOLERANCE = Decimal("1e-8")
 """Tolerance of a quote volume built from aggregate trades, for each trade in it."""
 
+_COARSEST_STEP = Decimal("1e-4")
+"""Bars of contracts have four digits of the base amount or more (rows of OKX's and Binance's files)."""
+
 _LONGEST_CROSSING = 5
 """Most neighbouring minutes between which trades of aggregates may be shifted; longer runs occur only by chance."""
 
@@ -89,9 +92,12 @@ def agrees_with_bars(built: pa.Table, bars: pa.Table, partition: Partition, seri
 
 
 def _last_digit(bars: pa.Table) -> Decimal:
-    """Return the step of the last digit that published volumes have: 0.00000001 if they have eight digits."""
+    """Return the step of the last digit that published volumes have: 0.00000001 if they have eight digits.
+
+    It is never larger than `_COARSEST_STEP`: volumes that happen to be round, or to be all zero, allow no more.
+    """
     volumes = [value.normalize() for value in bars.column("volume").to_pylist() if value]
-    return Decimal(1).scaleb(min((int(value.as_tuple().exponent) for value in volumes), default=0))
+    return min([_COARSEST_STEP, *(Decimal(1).scaleb(int(value.as_tuple().exponent)) for value in volumes)])
 
 
 BARS = RowKeys(("open_time",), is_instant=True)

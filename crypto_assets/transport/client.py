@@ -41,7 +41,7 @@ from crypto_assets.transport.connections import Routes
 from crypto_assets.transport.network import Network
 from crypto_assets.transport.proxies import WANTS_PASSWORD, proxy_of, way_to
 from crypto_assets.transport.request import RequestState
-from crypto_assets.transport.retry import Decision, Retry, WaitUntil, asked_wait_s, decide, refuses_country
+from crypto_assets.transport.retry import Retry, WaitUntil, asked_wait_s, refuses_country
 from crypto_assets.transport.unreachable import failure_text
 from crypto_assets.version import __version__
 
@@ -167,7 +167,7 @@ class Client:
             try:
                 return self._attempt(asked)
             except CryptoAssetsError as error:
-                wait_s = _wait_s(error, asked, attempt)
+                wait_s = asked.wait_s(error, attempt)
                 if wait_s is None:
                     raise
             self._sleep(wait_s)
@@ -190,9 +190,7 @@ class Client:
             return response
         except (HostRefused, HostUnreachable) as error:
             # A request that was not sent says nothing about the host.
-            passes = isinstance(error, HostUnreachable) or isinstance(
-                _decision(error, asked.endpoint), Retry | WaitUntil
-            )
+            passes = isinstance(error, HostUnreachable) or isinstance(asked.decision(error), Retry | WaitUntil)
             good = False if passes and began is not None else None
             asked.error = error
             raise
@@ -382,21 +380,3 @@ class View:
     def head(self, url: str) -> httpx.Response:
         """Return the head of the answer that `get` would return; raises the same errors."""
         return self.client._request("HEAD", url, None, None, HEAD, self.endpoint)
-
-
-def _decision(error: BaseException, endpoint: Endpoint) -> Decision:
-    return decide(error, exchange=endpoint.exchange, rest=endpoint.budget not in ("archive", "listing"))
-
-
-def _wait_s(error: CryptoAssetsError, asked: RequestState, attempt: int) -> float | None:
-    """Return the seconds between a failed attempt (from 1) and the next one; None if there is no next one."""
-    if asked.is_last_attempt or attempt >= asked.attempts or asked.body.overdue:
-        return None
-    match _decision(error, asked.endpoint):
-        case Retry():
-            return backoff_s(attempt)
-        case WaitUntil(seconds=seconds):
-            # The guard makes the next attempt wait for the cool-down, or says that it is too long.
-            return backoff_s(attempt) if seconds is None else 0.0
-        case _:
-            return None

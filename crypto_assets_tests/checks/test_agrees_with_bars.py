@@ -38,8 +38,9 @@ def findings(
 ) -> tuple[Finding, Finding]:
     """What both checks say of a day of which some trades or bars are edited."""
     series = series_of(dataset, market_type)
-    partition, rows = day_of(dataset, day, "spot" if dataset == "agg_trades" else market_type)
-    _, published = day_of("ohlcv_1m", day, "spot" if dataset == "agg_trades" else market_type)
+    source = "spot" if dataset == "agg_trades" or market_type == "inverse" else market_type
+    partition, rows = day_of(dataset, day, source)
+    _, published = day_of("ohlcv_1m", day, source)
     rows, published = (
         pa.Table.from_pylist(edit(table.to_pylist()), schema=table.schema)
         for edit, table in ((trades, rows), (bars, published))
@@ -186,6 +187,29 @@ def test_quote_volumes_of_aggregates_may_differ_by_the_rounding_of_each_trade():
     assert findings("agg_trades", bars=setting(60, quote_volume=near))[0].passed
     assert not findings("agg_trades", bars=setting(60, quote_volume=far))[0].passed
     assert not findings("trades", bars=setting(60, quote_volume=near))[0].passed
+
+
+def test_base_volumes_of_inverse_trades_may_differ_by_the_last_digit_of_the_bars_for_each_trade():
+    step = Decimal("1e-8")
+    precise = setting(0, volume=bar(0)["volume"] + step)  # so the bars have eight digits
+    near = bar(60)["volume"] + bar(60)["trade_count"] * step
+
+    def judged(market_type: str, volume: Decimal) -> Finding:
+        return findings(market_type=market_type, bars=lambda rows: setting(60, volume=volume)(precise(rows)))[0]
+
+    assert judged("inverse", near).evidence["amount_tolerance"] == "0.00000001 a trade"
+    assert judged("inverse", near).passed
+    assert not judged("inverse", near + step / 10).passed
+    assert not judged("spot", near).passed
+
+
+def test_bars_of_an_inverse_contract_without_any_volume_are_a_difference():
+    def empty(rows: list[dict]) -> list[dict]:
+        return [row | {"volume": Decimal(0)} for row in rows]
+
+    found = findings(market_type="inverse", bars=empty)[0]
+    assert found.evidence["amount_tolerance"] == "0.0001 a trade"
+    assert not found.passed
 
 
 def crossing(rows: list[dict], amount: Decimal = Decimal("0.00001")) -> list[dict]:
